@@ -1,0 +1,3 @@
+//! Exposition: the metrics as text, and the HTTP surface that serves it.
+
+pub mod text;
