@@ -131,7 +131,7 @@ impl Level {
     }
 }
 
-/// One service's series, found once; about 7 KiB with the registry's share.
+/// One service's series, found once.
 struct Handles {
     ingress: IntCounter,
     egress: IntCounter,
