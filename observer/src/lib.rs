@@ -1,1 +1,4 @@
 //! The observer.
+
+pub mod exposition;
+pub mod metrics;
