@@ -76,13 +76,9 @@ pub fn locate() -> Source {
         return Source::unreadable(call::COMPAT);
     }
     match registers.call() {
-        Call::Buffer => Source {
-            call: call::BUFFER,
-            base: registers.second(),
-            length: registers.third(),
-            vectors: 0,
-            count: 0,
-        },
+        Call::Buffer => {
+            Source { call: call::BUFFER, base: registers.second(), length: registers.third(), vectors: 0, count: 0 }
+        }
         Call::Vectors => Source::from_vectors(registers.second(), registers.third()),
         Call::Message => {
             // `struct user_msghdr`: msg_iov and msg_iovlen are its third and fourth word.
@@ -122,10 +118,16 @@ pub fn emit(mut data: Data, bytes: u32, source: &Source) -> bool {
     if wanted == 0 {
         return write::<0>(data, |_| 0);
     }
-    if source.vectors != 0 && source.count > 1 && source.length < u64::from(wanted) && source.length < u64::from(GATHERED_BYTES) {
+    if source.vectors != 0
+        && source.count > 1
+        && source.length < u64::from(wanted)
+        && source.length < u64::from(GATHERED_BYTES)
+    {
         // The verifier knows where a vector's bytes may begin and how many they may be, not their sum: room for both.
         if wanted <= GATHERED_SMALL {
-            return write::<{ 2 * GATHERED_SMALL as usize }>(data, |to| gather::<{ GATHERED_SMALL }>(to, wanted, source));
+            return write::<{ 2 * GATHERED_SMALL as usize }>(data, |to| {
+                gather::<{ GATHERED_SMALL }>(to, wanted, source)
+            });
         }
         return write::<{ 2 * GATHERED_BYTES as usize }>(data, |to| gather::<{ GATHERED_BYTES }>(to, wanted, source));
     }

@@ -3,7 +3,6 @@
 //!
 //! Everything the two sides must agree on stands here and nowhere else. The kernel part is the binary of this package.
 
-
 pub mod limits;
 pub mod record;
 pub mod tables;

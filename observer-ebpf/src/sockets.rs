@@ -4,9 +4,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::{
     bindings::BPF_SK_STORAGE_GET_F_CREATE,
-    helpers::generated::{
-        bpf_get_socket_cookie, bpf_sk_storage_get, bpf_skc_to_tcp_sock, bpf_skc_to_unix_sock,
-    },
+    helpers::generated::{bpf_get_socket_cookie, bpf_sk_storage_get, bpf_skc_to_tcp_sock, bpf_skc_to_unix_sock},
 };
 use observer_ebpf::{
     limits::PROCESSES_PER_ENTRY,
@@ -88,11 +86,7 @@ pub fn meet(sk: Sock, role: u8) -> Option<&'static mut Socket> {
 fn storage(sk: Sock, first: *mut Socket, flags: u64) -> Option<&'static mut Socket> {
     let map = (&raw const SOCKETS).cast_mut().cast::<c_void>();
     // SAFETY: the verifier knows `sk` as a `struct sock` and the result as a `Socket` or null.
-    unsafe {
-        bpf_sk_storage_get(map, sk.cast_mut(), first.cast(), flags)
-            .cast::<Socket>()
-            .as_mut()
-    }
+    unsafe { bpf_sk_storage_get(map, sk.cast_mut(), first.cast(), flags).cast::<Socket>().as_mut() }
 }
 
 /// Reads a field of a kernel structure.
@@ -134,11 +128,8 @@ pub fn cookie(sk: Sock) -> u64 {
 #[inline(always)]
 pub fn role_of(sk: Sock) -> u8 {
     let family = load::<u16>(sk, offset!(family));
-    let accepted = if family == AF_UNIX {
-        has_unix_address(sk)
-    } else {
-        port_bits(local_port(sk)) & port::LISTENING != 0
-    };
+    let accepted =
+        if family == AF_UNIX { has_unix_address(sk) } else { port_bits(local_port(sk)) & port::LISTENING != 0 };
     if accepted { role::ACCEPTED } else { role::CONNECTED }
 }
 

@@ -94,14 +94,8 @@ pub enum Loss {
 
 impl Loss {
     /// Every reason, in the order of its index.
-    pub const ALL: [Loss; 6] = [
-        Loss::RingFull,
-        Loss::SocketStateFull,
-        Loss::CopyFailed,
-        Loss::UnsampledCall,
-        Loss::IoUring,
-        Loss::CompatCall,
-    ];
+    pub const ALL: [Loss; 6] =
+        [Loss::RingFull, Loss::SocketStateFull, Loss::CopyFailed, Loss::UnsampledCall, Loss::IoUring, Loss::CompatCall];
 
     /// The reason's name as a label's value.
     pub const fn name(self) -> &'static str {

@@ -38,10 +38,8 @@ impl Default for Options {
 /// assert!(page.ends_with("\nkong_nginx_metric_errors_total 0\n"));
 /// ```
 pub fn encode(families: &[MetricFamily], options: Options) -> String {
-    let mut kong: Vec<_> = families
-        .iter()
-        .filter_map(|family| Some((family, families::kong(family.name())?)))
-        .collect();
+    let mut kong: Vec<_> =
+        families.iter().filter_map(|family| Some((family, families::kong(family.name())?))).collect();
     kong.sort_by_cached_key(|(family, known)| first_key(family, known));
 
     let mut page = Page::default();
@@ -49,9 +47,7 @@ pub fn encode(families: &[MetricFamily], options: Options) -> String {
         page.family(family, &Style::kong(known));
     }
     if options.own_metrics {
-        let own = families
-            .iter()
-            .filter(|family| families::kong(family.name()).is_none());
+        let own = families.iter().filter(|family| families::kong(family.name()).is_none());
         for family in own {
             page.family(family, &Style::PLAIN);
         }
@@ -79,18 +75,10 @@ struct Style {
 }
 
 impl Style {
-    const PLAIN: Style = Style {
-        labels: &[],
-        sparse: false,
-        bound: |bound| bound.to_string(),
-    };
+    const PLAIN: Style = Style { labels: &[], sparse: false, bound: |bound| bound.to_string() };
 
     fn kong(known: &Family) -> Style {
-        Style {
-            labels: known.labels,
-            sparse: true,
-            bound: |bound| format!("{bound:07.1}"),
-        }
+        Style { labels: known.labels, sparse: true, bound: |bound| format!("{bound:07.1}") }
     }
 
     fn prints(&self, kind: MetricType, metric: &Metric) -> bool {
@@ -98,9 +86,7 @@ impl Style {
             return true;
         }
         match kind {
-            MetricType::COUNTER => {
-                metric.get_label().is_empty() || metric.get_counter().get_value() > 0.0
-            }
+            MetricType::COUNTER => metric.get_label().is_empty() || metric.get_counter().get_value() > 0.0,
             MetricType::HISTOGRAM => metric.get_histogram().get_sample_count() > 0,
             MetricType::GAUGE | MetricType::SUMMARY | MetricType::UNTYPED => true,
         }
@@ -109,20 +95,11 @@ impl Style {
     /// The labels of a series as they stand between the braces.
     fn label_block(&self, metric: &Metric) -> String {
         let pairs = metric.get_label();
-        let first = self
-            .labels
-            .iter()
-            .filter_map(|label| pairs.iter().find(|pair| pair.name() == *label));
-        let rest = pairs
-            .iter()
-            .filter(|pair| !self.labels.contains(&pair.name()));
+        let first = self.labels.iter().filter_map(|label| pairs.iter().find(|pair| pair.name() == *label));
+        let rest = pairs.iter().filter(|pair| !self.labels.contains(&pair.name()));
         let mut block = String::new();
         for pair in first.chain(rest) {
-            debug_assert!(
-                self.labels.is_empty()
-                    || self.labels.contains(&pair.name())
-                    || pair.name() == GATEWAY_LABEL
-            );
+            debug_assert!(self.labels.is_empty() || self.labels.contains(&pair.name()) || pair.name() == GATEWAY_LABEL);
             if !block.is_empty() {
                 block.push(',');
             }
@@ -189,13 +166,8 @@ impl Page {
     }
 
     fn histograms(&mut self, name: &str, series: &[Series], style: &Style) {
-        let bounds: Vec<String> = series[0]
-            .1
-            .get_histogram()
-            .get_bucket()
-            .iter()
-            .map(|bucket| (style.bound)(bucket.upper_bound()))
-            .collect();
+        let bounds: Vec<String> =
+            series[0].1.get_histogram().get_bucket().iter().map(|bucket| (style.bound)(bucket.upper_bound())).collect();
         for (block, metric) in series {
             self.buckets(name, block, metric.get_histogram(), &bounds, style.sparse);
         }
@@ -209,14 +181,7 @@ impl Page {
         }
     }
 
-    fn buckets(
-        &mut self,
-        name: &str,
-        block: &str,
-        histogram: &Histogram,
-        bounds: &[String],
-        sparse: bool,
-    ) {
+    fn buckets(&mut self, name: &str, block: &str, histogram: &Histogram, bounds: &[String], sparse: bool) {
         let comma = if block.is_empty() { "" } else { "," };
         let counts = histogram.get_bucket().iter().map(|b| b.cumulative_count());
         let all = std::iter::once(("+Inf", histogram.get_sample_count()));

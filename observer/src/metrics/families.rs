@@ -19,8 +19,8 @@ pub const GATEWAY_LABEL: &str = "gateway";
 
 /// Upper bounds of every latency histogram, in milliseconds; `+Inf` follows them.
 pub const LATENCY_BOUNDS_MS: [f64; 26] = [
-    1.0, 2.0, 5.0, 7.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 100.0,
-    200.0, 300.0, 400.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0, 30000.0, 60000.0,
+    1.0, 2.0, 5.0, 7.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 100.0, 200.0, 300.0, 400.0,
+    500.0, 1000.0, 2000.0, 5000.0, 10000.0, 30000.0, 60000.0,
 ];
 
 /// `kong_bandwidth_total`.
@@ -38,11 +38,8 @@ pub const BANDWIDTH: Family = Family {
 };
 
 /// `kong_datastore_reachable`.
-pub const DATASTORE_REACHABLE: Family = Family {
-    name: "kong_datastore_reachable",
-    help: "Datastore reachable from Kong, 0 is unreachable",
-    labels: &[],
-};
+pub const DATASTORE_REACHABLE: Family =
+    Family { name: "kong_datastore_reachable", help: "Datastore reachable from Kong, 0 is unreachable", labels: &[] };
 
 /// `kong_http_status_total`.
 pub const HTTP_STATUS_TOTAL: Family = Family {
@@ -52,11 +49,8 @@ pub const HTTP_STATUS_TOTAL: Family = Family {
 };
 
 /// `kong_http_status`.
-pub const HTTP_STATUS: Family = Family {
-    name: "kong_http_status",
-    help: "HTTP status codes per service in Kong",
-    labels: &["code", "service"],
-};
+pub const HTTP_STATUS: Family =
+    Family { name: "kong_http_status", help: "HTTP status codes per service in Kong", labels: &["code", "service"] };
 
 /// `kong_latency`.
 pub const LATENCY: Family = Family {
@@ -73,18 +67,12 @@ pub const LATENCY_TOTAL: Family = Family {
 };
 
 /// `kong_nginx_http_current_connections`.
-pub const CONNECTIONS: Family = Family {
-    name: "kong_nginx_http_current_connections",
-    help: "Number of HTTP connections",
-    labels: &["state"],
-};
+pub const CONNECTIONS: Family =
+    Family { name: "kong_nginx_http_current_connections", help: "Number of HTTP connections", labels: &["state"] };
 
 /// `kong_nginx_metric_errors_total`.
-pub const METRIC_ERRORS: Family = Family {
-    name: "kong_nginx_metric_errors_total",
-    help: "Number of nginx-lua-prometheus errors",
-    labels: &[],
-};
+pub const METRIC_ERRORS: Family =
+    Family { name: "kong_nginx_metric_errors_total", help: "Number of nginx-lua-prometheus errors", labels: &[] };
 
 const ALL: [&Family; 9] = [
     &BANDWIDTH_TOTAL,

@@ -21,9 +21,7 @@ pub(super) struct Exchanges {
 impl Exchanges {
     pub(super) fn new(registry: &Registry, per_gateway: bool, max_services: usize) -> Exchanges {
         use families::*;
-        let level = |bandwidth, status, latency| {
-            Level::register(registry, per_gateway, [bandwidth, status, latency])
-        };
+        let level = |bandwidth, status, latency| Level::register(registry, per_gateway, [bandwidth, status, latency]);
         Exchanges {
             all: level(&BANDWIDTH_TOTAL, &HTTP_STATUS_TOTAL, &LATENCY_TOTAL),
             each: level(&BANDWIDTH, &HTTP_STATUS, &LATENCY),
@@ -53,15 +51,10 @@ impl Exchanges {
             self.services += 1;
             let mut service = Handles::new(each, Some(&measured.service), label);
             let within = service.add(measured) && listed;
-            gateway
-                .services
-                .insert(Arc::clone(&measured.service), service);
+            gateway.services.insert(Arc::clone(&measured.service), service);
             return within;
         }
-        gateway
-            .other
-            .get_or_insert_with(|| Handles::new(each, Some(OTHER), label))
-            .add(measured);
+        gateway.other.get_or_insert_with(|| Handles::new(each, Some(OTHER), label)).add(measured);
         false
     }
 }
@@ -74,19 +67,12 @@ pub(super) struct PerGateway<T> {
 
 impl<T> PerGateway<T> {
     pub(super) fn new(labelled: bool) -> PerGateway<T> {
-        PerGateway {
-            labelled,
-            values: FxHashMap::default(),
-        }
+        PerGateway { labelled, values: FxHashMap::default() }
     }
 
     /// The gateway's value, made by `make` from the gateway's label value (none where there is no label) at first
     /// sight. Past [`MAX_GATEWAYS`] the rest share the one of [`OTHER`].
-    pub(super) fn entry(
-        &mut self,
-        gateway: &Option<Arc<str>>,
-        make: impl FnOnce(Option<&str>) -> T,
-    ) -> &mut T {
+    pub(super) fn entry(&mut self, gateway: &Option<Arc<str>>, make: impl FnOnce(Option<&str>) -> T) -> &mut T {
         if !self.labelled {
             return self.values.entry(None).or_insert_with(|| make(None));
         }
@@ -97,9 +83,7 @@ impl<T> PerGateway<T> {
             new => new.clone(),
         };
         let label = key.clone();
-        self.values
-            .entry(key)
-            .or_insert_with(|| make(Some(label.as_deref().unwrap_or_default())))
+        self.values.entry(key).or_insert_with(|| make(Some(label.as_deref().unwrap_or_default())))
     }
 }
 
@@ -118,11 +102,7 @@ struct Level {
 }
 
 impl Level {
-    fn register(
-        registry: &Registry,
-        per_gateway: bool,
-        [bandwidth, status, latency]: [&'static Family; 3],
-    ) -> Level {
+    fn register(registry: &Registry, per_gateway: bool, [bandwidth, status, latency]: [&'static Family; 3]) -> Level {
         Level {
             bandwidth: Series::register(bandwidth, per_gateway, registry),
             status: Series::register(status, per_gateway, registry),
@@ -194,9 +174,7 @@ impl Statuses {
         }
         if self.codes.len() >= MAX_STATUSES {
             let (series, tail) = (&self.series, &self.tail);
-            self.other
-                .get_or_insert_with(|| new_status(series, OTHER, tail))
-                .inc();
+            self.other.get_or_insert_with(|| new_status(series, OTHER, tail)).inc();
             return false;
         }
         let counter = new_status(&self.series, &code.to_string(), &self.tail);

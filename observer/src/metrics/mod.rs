@@ -39,10 +39,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options {
-            per_gateway_label: false,
-            max_services: MAX_SERVICES,
-        }
+        Options { per_gateway_label: false, max_services: MAX_SERVICES }
     }
 }
 
@@ -109,10 +106,7 @@ impl Metrics {
             exchanges: Exchanges::new(&registry, per_gateway, options.max_services),
             connections: register(
                 &registry,
-                IntGaugeVec::new(
-                    Opts::new(CONNECTIONS.name, CONNECTIONS.help),
-                    &CONNECTIONS.label_names(per_gateway),
-                ),
+                IntGaugeVec::new(Opts::new(CONNECTIONS.name, CONNECTIONS.help), &CONNECTIONS.label_names(per_gateway)),
             ),
             connection_handles: PerGateway::new(per_gateway),
             // A vector without labels has one series or none.
@@ -123,10 +117,7 @@ impl Metrics {
                     DATASTORE_REACHABLE.labels,
                 ),
             ),
-            errors: register(
-                &registry,
-                IntCounter::new(METRIC_ERRORS.name, METRIC_ERRORS.help),
-            ),
+            errors: register(&registry, IntCounter::new(METRIC_ERRORS.name, METRIC_ERRORS.help)),
             own: Own::new(&registry),
             registry,
         };
@@ -209,9 +200,7 @@ impl Metrics {
     /// Sets the connection states of one gateway, or of all where they are not told apart.
     pub fn connections(&mut self, gauge: &ConnectionGauge) {
         let family = &self.connections;
-        let handles = self
-            .connection_handles
-            .entry(&gauge.gateway, |gateway| state_handles(family, gateway));
+        let handles = self.connection_handles.entry(&gauge.gateway, |gateway| state_handles(family, gateway));
         for (handle, (_, value)) in handles.iter().zip(gauge.states()) {
             handle.set(i64::try_from(value).unwrap_or(i64::MAX));
         }

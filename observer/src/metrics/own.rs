@@ -19,12 +19,7 @@ pub(super) struct Own {
 impl Own {
     pub(super) fn new(registry: &Registry) -> Own {
         let one = |name, help| register(registry, IntCounter::new(name, help));
-        let by = |label, name, help| {
-            register(
-                registry,
-                IntCounterVec::new(Opts::new(name, help), &[label]),
-            )
-        };
+        let by = |label, name, help| register(registry, IntCounterVec::new(Opts::new(name, help), &[label]));
         Own {
             unattributed: by(
                 "code",
@@ -68,10 +63,7 @@ impl Own {
                 "observer_pairs_total",
                 "Client exchanges joined to an upstream exchange, by the evidence that decided it",
             ),
-            gateways: register(
-                registry,
-                IntGauge::new("observer_gateways", "Gateways being observed"),
-            ),
+            gateways: register(registry, IntGauge::new("observer_gateways", "Gateways being observed")),
             limited: one(
                 "observer_series_limited_total",
                 "Exchanges counted under the label value __other__ because a family's series limit was reached",
@@ -86,8 +78,6 @@ where
     C: prometheus::core::Collector + Clone + 'static,
 {
     let metric = metric.expect("the metric's name and labels are valid");
-    registry
-        .register(Box::new(metric.clone()))
-        .expect("each family is registered once");
+    registry.register(Box::new(metric.clone())).expect("each family is registered once");
     metric
 }

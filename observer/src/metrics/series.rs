@@ -46,39 +46,22 @@ impl Member for Histogram {
 }
 
 impl<M: Member> Series<M> {
-    pub(super) fn register(
-        family: &'static Family,
-        per_gateway: bool,
-        registry: &Registry,
-    ) -> Series<M> {
+    pub(super) fn register(family: &'static Family, per_gateway: bool, registry: &Registry) -> Series<M> {
         let labels = family.label_names(per_gateway);
-        let series = Series {
-            family,
-            desc: Arc::new(family.desc(&labels)),
-            labels: labels.into(),
-            members: Arc::default(),
-        };
-        registry
-            .register(Box::new(series.clone()))
-            .expect("each family is registered once");
+        let series =
+            Series { family, desc: Arc::new(family.desc(&labels)), labels: labels.into(), members: Arc::default() };
+        registry.register(Box::new(series.clone())).expect("each family is registered once");
         series
     }
 
     /// Adds a series with these label values, in print order. The same values must not be added twice.
     pub(super) fn add(&self, values: &[&str]) -> M {
         debug_assert_eq!(values.len(), self.labels.len());
-        let labels: HashMap<String, String> = self
-            .labels
-            .iter()
-            .zip(values)
-            .map(|(label, value)| ((*label).to_owned(), (*value).to_owned()))
-            .collect();
+        let labels: HashMap<String, String> =
+            self.labels.iter().zip(values).map(|(label, value)| ((*label).to_owned(), (*value).to_owned())).collect();
         let opts = Opts::new(self.family.name, self.family.help).const_labels(labels);
         let member = M::build(opts).expect("the family's name and labels are valid");
-        self.members
-            .write()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .push(member.clone());
+        self.members.write().unwrap_or_else(|poisoned| poisoned.into_inner()).push(member.clone());
         member
     }
 }
@@ -90,11 +73,7 @@ impl<M: Member> Collector for Series<M> {
 
     fn collect(&self) -> Vec<MetricFamily> {
         // The handles are copied out so that a scrape holds up a new series for as short as possible.
-        let members = self
-            .members
-            .read()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .clone();
+        let members = self.members.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
         let mut family = MetricFamily::default();
         family.set_name(self.family.name.to_owned());
         family.set_help(self.family.help.to_owned());

@@ -44,10 +44,7 @@ fn totals_are_the_sums_over_services() {
 #[test]
 fn a_reply_of_the_gateway_itself_has_no_upstream_time() {
     let mut metrics = Metrics::new(Options::default());
-    metrics.count(&Measured {
-        upstream_ms: None,
-        ..measured("a", 401)
-    });
+    metrics.count(&Measured { upstream_ms: None, ..measured("a", 401) });
     let of = |key: &str| value(&metrics, key);
     assert_eq!(of("kong_latency_total_count{type=\"request\"}"), Some(1));
     assert_eq!(of("kong_latency_total_count{type=\"upstream\"}"), None);
@@ -55,10 +52,7 @@ fn a_reply_of_the_gateway_itself_has_no_upstream_time() {
 
 #[test]
 fn services_past_the_limit_share_one_name() {
-    let mut metrics = Metrics::new(Options {
-        max_services: 2,
-        ..Options::default()
-    });
+    let mut metrics = Metrics::new(Options { max_services: 2, ..Options::default() });
     for service in ["a", "b", "c", "d", "a"] {
         metrics.count(&measured(service, 200));
     }
@@ -72,18 +66,12 @@ fn services_past_the_limit_share_one_name() {
     assert_eq!(of(OTHER), Some(2));
     assert_eq!(metrics.limited(), 2);
     assert_eq!(value(&metrics, "observer_series_limited_total"), Some(2));
-    assert_eq!(
-        value(&metrics, "kong_http_status_total{code=\"200\"}"),
-        Some(5)
-    );
+    assert_eq!(value(&metrics, "kong_http_status_total{code=\"200\"}"), Some(5));
 }
 
 #[test]
 fn a_service_named_like_the_overflow_makes_no_second_series() {
-    let mut metrics = Metrics::new(Options {
-        max_services: 1,
-        ..Options::default()
-    });
+    let mut metrics = Metrics::new(Options { max_services: 1, ..Options::default() });
     metrics.count(&measured(OTHER, 200));
     metrics.count(&measured("a", 200));
     metrics.count(&measured("b", 200));
@@ -113,24 +101,12 @@ fn status_codes_past_the_limit_share_one_code() {
 /// Joined without a separator, the values of these pairs are equal.
 #[test]
 fn label_values_that_join_to_the_same_text_stay_apart() {
-    let mut metrics = Metrics::new(Options {
-        per_gateway_label: true,
-        ..Options::default()
-    });
+    let mut metrics = Metrics::new(Options { per_gateway_label: true, ..Options::default() });
     for (service, gateway) in [("ab", "c"), ("a", "bc")] {
-        metrics.count(&Measured {
-            gateway: Some(Arc::from(gateway)),
-            ..measured(service, 200)
-        });
+        metrics.count(&Measured { gateway: Some(Arc::from(gateway)), ..measured(service, 200) });
     }
-    metrics.count(&Measured {
-        gateway: Some(Arc::from("g")),
-        ..measured("9x", 40)
-    });
-    metrics.count(&Measured {
-        gateway: Some(Arc::from("g")),
-        ..measured("x", 409)
-    });
+    metrics.count(&Measured { gateway: Some(Arc::from("g")), ..measured("9x", 40) });
+    metrics.count(&Measured { gateway: Some(Arc::from("g")), ..measured("x", 409) });
     for key in [
         "kong_http_status{code=\"200\",service=\"ab\",gateway=\"c\"}",
         "kong_http_status{code=\"200\",service=\"a\",gateway=\"bc\"}",
@@ -145,10 +121,7 @@ fn label_values_that_join_to_the_same_text_stay_apart() {
 fn without_the_label_gateways_add_up() {
     let mut metrics = Metrics::new(Options::default());
     for gateway in ["g", "h"] {
-        metrics.count(&Measured {
-            gateway: Some(Arc::from(gateway)),
-            ..measured("a", 200)
-        });
+        metrics.count(&Measured { gateway: Some(Arc::from(gateway)), ..measured("a", 200) });
     }
     let key = "kong_http_status{code=\"200\",service=\"a\"}";
     assert_eq!(value(&metrics, key), Some(2));
@@ -156,15 +129,9 @@ fn without_the_label_gateways_add_up() {
 
 #[test]
 fn gateways_past_the_limit_share_one_name() {
-    let mut metrics = Metrics::new(Options {
-        per_gateway_label: true,
-        ..Options::default()
-    });
+    let mut metrics = Metrics::new(Options { per_gateway_label: true, ..Options::default() });
     for gateway in 0..MAX_GATEWAYS + 2 {
-        metrics.count(&Measured {
-            gateway: Some(Arc::from(format!("g{gateway}"))),
-            ..measured("a", 200)
-        });
+        metrics.count(&Measured { gateway: Some(Arc::from(format!("g{gateway}"))), ..measured("a", 200) });
     }
     let of = |gateway: &str| {
         let key = format!("kong_http_status_total{{code=\"200\",gateway=\"{gateway}\"}}");
@@ -184,18 +151,9 @@ fn errors_are_the_sum_of_what_was_lost_and_left_unobserved() {
     metrics.filtered("admin_port", 40);
     let of = |key: &str| value(&metrics, key);
     assert_eq!(of("kong_nginx_metric_errors_total"), Some(10));
-    assert_eq!(
-        of("observer_capture_lost_total{reason=\"ring_full\"}"),
-        Some(7)
-    );
-    assert_eq!(
-        of("observer_exchanges_unobserved_total{reason=\"gap\"}"),
-        Some(2)
-    );
-    assert_eq!(
-        of("observer_exchanges_filtered_total{reason=\"admin_port\"}"),
-        Some(40)
-    );
+    assert_eq!(of("observer_capture_lost_total{reason=\"ring_full\"}"), Some(7));
+    assert_eq!(of("observer_exchanges_unobserved_total{reason=\"gap\"}"), Some(2));
+    assert_eq!(of("observer_exchanges_filtered_total{reason=\"admin_port\"}"), Some(40));
 }
 
 #[test]

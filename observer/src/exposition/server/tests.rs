@@ -24,27 +24,15 @@ fn served(listeners: usize) -> Served {
     let runtime = Runtime::new().unwrap();
     let metrics = Metrics::new(Options::default());
     let (readiness, receiver) = watch::channel(Readiness::Waiting("the first scan".into()));
-    let pages = Pages {
-        registry: metrics.registry().clone(),
-        readiness: receiver,
-        text: text::Options { own_metrics: false },
-    };
-    let bound = runtime
-        .block_on(bind(&vec![loopback(0); listeners]))
-        .unwrap();
+    let pages =
+        Pages { registry: metrics.registry().clone(), readiness: receiver, text: text::Options { own_metrics: false } };
+    let bound = runtime.block_on(bind(&vec![loopback(0); listeners])).unwrap();
     let addresses = bound.iter().map(|l| l.local_addr().unwrap()).collect();
     let (stop, stopped) = oneshot::channel();
     let server = runtime.spawn(serve(bound, pages, async {
         let _ = stopped.await;
     }));
-    Served {
-        runtime,
-        addresses,
-        readiness,
-        stop,
-        server,
-        metrics,
-    }
+    Served { runtime, addresses, readiness, stop, server, metrics }
 }
 
 fn loopback(port: u16) -> SocketAddr {
@@ -63,9 +51,7 @@ impl Served {
 
 fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_secs(10)))
-        .unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     stream
 }
 
@@ -92,10 +78,7 @@ fn ask(address: SocketAddr, request_line: &str) -> Answer {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").expect("a whole head");
-    Answer {
-        head: head.to_owned(),
-        body: body.to_owned(),
-    }
+    Answer { head: head.to_owned(), body: body.to_owned() }
 }
 
 #[test]
@@ -105,29 +88,16 @@ fn metrics_come_with_the_headers_of_the_page() {
     assert_eq!(answer.status(), "HTTP/1.1 200 OK");
     assert!(answer.has("content-type: text/plain; charset=UTF-8"));
     assert!(answer.has("access-control-allow-origin: *"));
-    let text = text::encode(
-        &served.metrics.registry().gather(),
-        text::Options { own_metrics: false },
-    );
+    let text = text::encode(&served.metrics.registry().gather(), text::Options { own_metrics: false });
     assert_eq!(answer.body, text);
 }
 
 #[test]
 fn each_scrape_is_fresh_and_a_query_does_not_matter() {
     let served = served(1);
-    assert!(
-        served
-            .ask("GET /metrics")
-            .body
-            .contains("kong_nginx_metric_errors_total 0\n")
-    );
+    assert!(served.ask("GET /metrics").body.contains("kong_nginx_metric_errors_total 0\n"));
     served.metrics.lost("ring_full", 5);
-    assert!(
-        served
-            .ask("GET /metrics?x=1")
-            .body
-            .contains("kong_nginx_metric_errors_total 5\n")
-    );
+    assert!(served.ask("GET /metrics?x=1").body.contains("kong_nginx_metric_errors_total 5\n"));
 }
 
 #[test]
@@ -210,9 +180,7 @@ fn requests_follow_each_other_on_one_connection() {
 fn garbage_ends_its_connection_and_nothing_else() {
     let served = served(1);
     let mut stream = served.connect();
-    stream
-        .write_all(b"\x16\x03\x01\x02\0garbage\r\n\r\n")
-        .unwrap();
+    stream.write_all(b"\x16\x03\x01\x02\0garbage\r\n\r\n").unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();
     assert!(!answer.starts_with(b"HTTP/1.1 200"));
@@ -268,8 +236,7 @@ fn a_reader_that_never_reads_does_not_hold_up_the_shutdown() {
         });
     }
     let mut slow = served.connect();
-    slow.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-        .unwrap();
+    slow.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     let mut first = [0; 16];
     slow.read_exact(&mut first).unwrap();
     assert!(first.starts_with(b"HTTP/1.1 200"));

@@ -61,9 +61,7 @@ fn own_families_follow_kong_families_unless_left_out() {
     add_the_documented_requests(&mut metrics);
     metrics.filtered("ignored port", 2);
     let both = encode(&metrics.registry().gather(), Options::default());
-    let own = both
-        .strip_prefix(include_str!("../page.txt"))
-        .expect("Kong's families come first");
+    let own = both.strip_prefix(include_str!("../page.txt")).expect("Kong's families come first");
     assert!(own.starts_with("# HELP observer_"));
     assert!(own.contains(
         "\n# TYPE observer_exchanges_filtered_total counter\n\
@@ -108,36 +106,23 @@ fn what_never_happened_is_not_printed() {
     assert!(!page.contains("egress"));
     assert!(!page.contains("upstream\""));
     assert!(page.contains("kong_latency_sum{type=\"kong\",service=\"google\"} 0\n"));
-    assert!(
-        page.contains("kong_latency_bucket{type=\"kong\",service=\"google\",le=\"00001.0\"} 1\n")
-    );
+    assert!(page.contains("kong_latency_bucket{type=\"kong\",service=\"google\",le=\"00001.0\"} 1\n"));
 }
 
 #[test]
 fn a_value_above_the_last_bound_shows_in_inf_only() {
     let mut metrics = Metrics::new(metrics::Options::default());
-    metrics.count(&Measured {
-        upstream_ms: Some(60_001),
-        ..measured("slow")
-    });
+    metrics.count(&Measured { upstream_ms: Some(60_001), ..measured("slow") });
     let page = page(&metrics);
-    let buckets: Vec<&str> = page
-        .lines()
-        .filter(|line| line.starts_with("kong_latency_bucket{type=\"upstream\""))
-        .collect();
-    assert_eq!(
-        buckets,
-        ["kong_latency_bucket{type=\"upstream\",service=\"slow\",le=\"+Inf\"} 1"]
-    );
+    let buckets: Vec<&str> =
+        page.lines().filter(|line| line.starts_with("kong_latency_bucket{type=\"upstream\"")).collect();
+    assert_eq!(buckets, ["kong_latency_bucket{type=\"upstream\",service=\"slow\",le=\"+Inf\"} 1"]);
 }
 
 #[test]
 fn a_bound_holds_values_up_to_and_with_itself() {
     let mut metrics = Metrics::new(metrics::Options::default());
-    metrics.count(&Measured {
-        upstream_ms: Some(300),
-        ..measured("edge")
-    });
+    metrics.count(&Measured { upstream_ms: Some(300), ..measured("edge") });
     let page = page(&metrics);
     assert!(page.contains("{type=\"upstream\",service=\"edge\",le=\"00300.0\"} 1\n"));
     assert!(!page.contains("{type=\"upstream\",service=\"edge\",le=\"00200.0\"}"));
@@ -149,15 +134,9 @@ fn series_stand_in_byte_order_of_their_printed_keys() {
     for service in ["a-b", "b", "a", "a!", "é", "B"] {
         metrics.count(&measured(service));
     }
-    metrics.count(&Measured {
-        status: 200,
-        ..measured("b")
-    });
+    metrics.count(&Measured { status: 200, ..measured("b") });
     let page = page(&metrics);
-    let statuses: Vec<&str> = page
-        .lines()
-        .filter(|line| line.starts_with("kong_http_status{"))
-        .collect();
+    let statuses: Vec<&str> = page.lines().filter(|line| line.starts_with("kong_http_status{")).collect();
     // The closing quote stands after `!` and before `-`.
     assert_eq!(
         statuses,
@@ -194,26 +173,15 @@ fn all_lines_together_are_in_the_order_of_the_plugin() {
 fn label_values_are_escaped_and_stay_utf_8() {
     let mut metrics = Metrics::new(metrics::Options::default());
     metrics.count(&measured("a\"b\\c\nd é\u{fffd}"));
-    let expected =
-        "kong_http_status{code=\"301\",service=\"a\\\"b\\\\c\\nd é\u{fffd}\"} 1\n".to_owned();
+    let expected = "kong_http_status{code=\"301\",service=\"a\\\"b\\\\c\\nd é\u{fffd}\"} 1\n".to_owned();
     assert!(page(&metrics).contains(&expected));
 }
 
 #[test]
 fn the_gateway_stands_last_but_for_the_bound() {
-    let mut metrics = Metrics::new(metrics::Options {
-        per_gateway_label: true,
-        ..metrics::Options::default()
-    });
-    metrics.count(&Measured {
-        gateway: Some(Arc::from("edge")),
-        ..measured("google")
-    });
-    metrics.connections(&ConnectionGauge {
-        gateway: Some(Arc::from("edge")),
-        active: 3,
-        ..ConnectionGauge::default()
-    });
+    let mut metrics = Metrics::new(metrics::Options { per_gateway_label: true, ..metrics::Options::default() });
+    metrics.count(&Measured { gateway: Some(Arc::from("edge")), ..measured("google") });
+    metrics.connections(&ConnectionGauge { gateway: Some(Arc::from("edge")), active: 3, ..ConnectionGauge::default() });
     let page = page(&metrics);
     for line in [
         "kong_bandwidth_total{type=\"egress\",gateway=\"edge\"} 638\n",
@@ -266,24 +234,17 @@ fn numbers_have_no_needless_point_and_no_exponent() {
 fn counters_are_exact_up_to_two_to_the_53() {
     let mut metrics = Metrics::new(metrics::Options::default());
     let most = 1 << 53;
-    metrics.count(&Measured {
-        response_bytes: most - 1,
-        ..measured("big")
-    });
+    metrics.count(&Measured { response_bytes: most - 1, ..measured("big") });
     let line = "kong_bandwidth{type=\"egress\",service=\"big\"}";
     assert!(page(&metrics).contains(&format!("{line} 9007199254740991\n")));
-    metrics.count(&Measured {
-        response_bytes: 1,
-        ..measured("big")
-    });
+    metrics.count(&Measured { response_bytes: 1, ..measured("big") });
     assert!(page(&metrics).contains(&format!("{line} 9007199254740992\n")));
 }
 
 #[test]
 fn plain_histograms_print_every_bucket_and_the_bound_as_it_is() {
     let registry = Registry::new();
-    let opts = HistogramOpts::new("observer_queue_ms", "Waiting\nto \"read\" \\ accept")
-        .buckets(vec![0.5, 10.0]);
+    let opts = HistogramOpts::new("observer_queue_ms", "Waiting\nto \"read\" \\ accept").buckets(vec![0.5, 10.0]);
     let histogram = prometheus::HistogramVec::new(opts, &["stage"]).unwrap();
     histogram.with_label_values(&["read"]).observe(2.5);
     registry.register(Box::new(histogram)).unwrap();
@@ -302,9 +263,7 @@ observer_queue_ms_sum{stage=\"read\"} 2.5
 #[test]
 fn own_counters_show_from_zero_with_labels_by_name() {
     let registry = Registry::new();
-    let opts = Opts::new("observer_x_total", "X")
-        .const_label("zone", "1")
-        .const_label("area", "2");
+    let opts = Opts::new("observer_x_total", "X").const_label("zone", "1").const_label("area", "2");
     let counter = IntCounter::with_opts(opts).unwrap();
     registry.register(Box::new(counter)).unwrap();
     let page = encode(&registry.gather(), Options::default());
