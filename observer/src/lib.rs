@@ -1,1 +1,3 @@
 //! The observer.
+
+pub mod config;
