@@ -1,12 +1,9 @@
-//! A YAML or JSON text as a tree that knows the line of every key, and the readers that turn its values into plain
-//! data or into the one error.
+//! A parsed file's values, each with its place, and the readers that turn them into plain data or into the one error.
 
-use std::fmt;
-
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::Spanned;
+use serde_saphyr::Error;
 
 use super::error::{ConfigError, Problem};
+use super::tree::{Key, Kind, Node, Number};
 
 /// Values (scalars, lists and maps) one file may hold: some 50,000 routes.
 const MAX_NODES: usize = 4_000_000;
@@ -27,7 +24,7 @@ impl Document {
             with_snippet: false,
         };
         let root = serde_saphyr::from_str_with_options(text, options)
-            .map_err(|error| syntax_error(file, &error))?;
+            .map_err(|error: Error| syntax_error(file, error.without_snippet()))?;
         Ok(Self {
             file: file.to_owned(),
             root,
@@ -226,135 +223,28 @@ impl<'a> Fields<'a> {
     }
 }
 
-struct Node {
-    line: u64,
-    kind: Kind,
-}
-
-enum Kind {
-    Null,
-    Bool(bool),
-    Number(Number),
-    Text(String),
-    List(Vec<Node>),
-    Map(Vec<(Key, Node)>),
-}
-
-#[derive(Clone, Copy)]
-enum Number {
-    Integer(i64),
-    Float(f64),
-}
-
-struct Key {
-    name: String,
-    line: u64,
-}
-
-impl fmt::Display for Number {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Integer(number) => write!(f, "{number}"),
-            // `{:?}` keeps the `.0` that tells 3.0 from 3.
-            Self::Float(number) => write!(f, "{number:?}"),
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Null => f.write_str("empty"),
-            Self::Bool(flag) => write!(f, "{flag}"),
-            Self::Number(number) => write!(f, "the number {number}"),
-            Self::Text(text) => write!(f, "the text {text:?}"),
-            Self::List(_) => f.write_str("a list"),
-            Self::Map(_) => f.write_str("a map"),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        let spanned = Spanned::<Kind>::deserialize(deserializer)?;
-        Ok(Self {
-            line: spanned.defined.line(),
-            kind: spanned.value,
-        })
-    }
-}
-
-impl<'de> Deserialize<'de> for Kind {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        deserializer.deserialize_any(KindVisitor)
-    }
-}
-
-struct KindVisitor;
-
-impl<'de> Visitor<'de> for KindVisitor {
-    type Value = Kind;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a YAML value")
-    }
-
-    fn visit_unit<E>(self) -> std::result::Result<Kind, E> {
-        Ok(Kind::Null)
-    }
-
-    fn visit_bool<E>(self, flag: bool) -> std::result::Result<Kind, E> {
-        Ok(Kind::Bool(flag))
-    }
-
-    fn visit_i64<E>(self, number: i64) -> std::result::Result<Kind, E> {
-        Ok(Kind::Number(Number::Integer(number)))
-    }
-
-    fn visit_u64<E>(self, number: u64) -> std::result::Result<Kind, E> {
-        Ok(Kind::Number(match i64::try_from(number) {
-            Ok(number) => Number::Integer(number),
-            Err(_) => Number::Float(number as f64),
-        }))
-    }
-
-    fn visit_f64<E>(self, number: f64) -> std::result::Result<Kind, E> {
-        Ok(Kind::Number(Number::Float(number)))
-    }
-
-    fn visit_str<E>(self, text: &str) -> std::result::Result<Kind, E> {
-        Ok(Kind::Text(text.to_owned()))
-    }
-
-    fn visit_string<E>(self, text: String) -> std::result::Result<Kind, E> {
-        Ok(Kind::Text(text))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<Kind, A::Error> {
-        let mut nodes = Vec::new();
-        while let Some(node) = seq.next_element()? {
-            nodes.push(node);
-        }
-        Ok(Kind::List(nodes))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Kind, A::Error> {
-        let mut pairs = Vec::new();
-        while let Some((key, node)) = map.next_entry::<Spanned<String>, Node>()? {
-            let line = key.defined.line();
-            let name = key.value;
-            pairs.push((Key { name, line }, node));
-        }
-        Ok(Kind::Map(pairs))
-    }
-}
-
-fn syntax_error(file: &str, error: &serde_saphyr::Error) -> ConfigError {
+fn syntax_error(file: &str, error: &Error) -> ConfigError {
     let line = error.location().map_or(1, |location| location.line());
     ConfigError::Syntax {
         file: file.to_owned(),
         line: line.max(1),
-        reason: error.to_string(),
+        reason: reason_of(error),
+    }
+}
+
+/// The parser's words without the place, which stands before them, and without its advice to programmers.
+fn reason_of(error: &Error) -> String {
+    match error {
+        Error::DuplicateMappingKey { key: Some(key), .. } => {
+            format!("the key {key} is given twice")
+        }
+        Error::DuplicateMappingKey { key: None, .. } => "a key is given twice".to_owned(),
+        Error::MultipleDocuments { .. } => "a second document begins, one is read".to_owned(),
+        _ => {
+            let text = error.to_string().replace('\n', " ");
+            let end = text.rfind(" at line ").unwrap_or(text.len());
+            text[..end].to_owned()
+        }
     }
 }
 

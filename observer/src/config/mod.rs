@@ -28,13 +28,13 @@ mod document;
 mod endpoint;
 mod error;
 mod kong;
-mod kong_keys;
 mod own;
 mod path;
 mod pattern;
 mod read;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 use std::fs::File;
 use std::io::Read;

@@ -1,9 +1,9 @@
 //! The observer's own file; its form is in the module's documentation above.
 
-use super::document::{Document, Fields, Value};
+use super::document::{Document, Value};
 use super::pattern::PathRule;
-use super::read::{Names, endpoint, host, path_rule, protocol, route_hosts, service_path, url};
-use super::{Config, ConfigError, Endpoint, Route, Service, Upstream};
+use super::read::{Names, address, endpoint, host, path_rule, route_hosts};
+use super::{Config, ConfigError, Route, Service, Upstream};
 
 const SERVICE: &[&str] = &["name", "url", "protocol", "host", "port", "path", "routes"];
 
@@ -33,29 +33,14 @@ fn service(
         return Err(fields.missing("name", "add name: and the label it has in the metrics"));
     };
     names.add(&name)?;
-    let (endpoint, path) = address(&fields)?;
+    let address = address(&fields, 443)?;
     Ok(Service {
         name: name.text()?.into(),
         enabled: true,
-        endpoint,
-        path: fields.read("path", service_path)?.or(path),
+        endpoint: address.endpoint,
+        path: address.path,
         routes: fields.each("routes", |value| route(value, route_names))?,
     })
-}
-
-fn address(fields: &Fields<'_>) -> Result<(Endpoint, Option<std::sync::Arc<str>>), ConfigError> {
-    let scheme = fields.read("protocol", protocol)?;
-    let port = fields.read("port", Value::port)?;
-    if let Some(url_value) = fields.get("url") {
-        let parts = url(&url_value)?;
-        return Ok((parts.endpoint, parts.path));
-    }
-    let Some(host_value) = fields.get("host") else {
-        return Err(fields.missing("address", "add url: or host:"));
-    };
-    let default_port = if scheme == Some("https") { 443 } else { 80 };
-    let name = host(&host_value)?;
-    Ok((Endpoint::tcp(name, port.unwrap_or(default_port)), None))
 }
 
 fn route(value: &Value<'_>, names: &mut Names) -> Result<Route, ConfigError> {

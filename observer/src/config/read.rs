@@ -68,12 +68,42 @@ pub fn protocol<'a>(value: &Value<'a>) -> Result<&'a str, ConfigError> {
     Err(value.fail(Problem::value(text, "a protocol", next)))
 }
 
+/// A path rule by the rules of one format.
+pub type PathReader = fn(&str) -> Result<PathRule, PatternError>;
+
+/// Where a service listens, and what comes before the request's path there.
 pub struct Address {
     pub endpoint: Endpoint,
     pub path: Option<Arc<str>>,
 }
 
-pub fn url(value: &Value<'_>) -> Result<Address, ConfigError> {
+/// Where a service listens: `url` is short for `protocol`, `host`, `port` and `path`, and they win over it. Kong takes
+/// port 80 for `protocol: https` too, and 443 only from a url: `https_port` says what this file does.
+pub fn address(fields: &Fields<'_>, https_port: u16) -> Result<Address, ConfigError> {
+    let scheme = fields.read("protocol", protocol)?;
+    let default_port = if scheme == Some("https") {
+        https_port
+    } else {
+        80
+    };
+    let short = fields.read("url", url)?;
+    let name = fields.read("host", host)?;
+    let port = fields.read("port", Value::port)?;
+    let path = fields.read("path", service_path)?;
+    let endpoint = match (name, short.as_ref().map(|address| &address.endpoint)) {
+        (None, None) => return Err(fields.missing("address", "add url: or host:")),
+        (None, Some(Endpoint::Tcp { host, port: p })) => Endpoint::tcp(host, port.unwrap_or(*p)),
+        (None, Some(unix)) => unix.clone(),
+        (Some(name), Some(Endpoint::Tcp { port: p, .. })) => {
+            Endpoint::tcp(name, port.unwrap_or(*p))
+        }
+        (Some(name), _) => Endpoint::tcp(name, port.unwrap_or(default_port)),
+    };
+    let path = path.or(short.and_then(|address| address.path));
+    Ok(Address { endpoint, path })
+}
+
+fn url(value: &Value<'_>) -> Result<Address, ConfigError> {
     let text = value.text()?;
     let next = "write http://HOST:PORT/PATH";
     let bad = || value.fail(Problem::value(text, "a service's URL", next));
@@ -94,7 +124,7 @@ pub fn endpoint(value: &Value<'_>) -> Result<Endpoint, ConfigError> {
         .map_err(|_| value.fail(Problem::value(text, "an address", next)))
 }
 
-pub fn service_path(value: &Value<'_>) -> Result<Arc<str>, ConfigError> {
+fn service_path(value: &Value<'_>) -> Result<Arc<str>, ConfigError> {
     let text = value.text()?;
     if text.starts_with('/') {
         return Ok(normal_path(text));
@@ -102,10 +132,7 @@ pub fn service_path(value: &Value<'_>) -> Result<Arc<str>, ConfigError> {
     Err(value.fail(Problem::value(text, "a path", "start it with /")))
 }
 
-pub fn path_rule(
-    value: &Value<'_>,
-    parse: fn(&str) -> Result<PathRule, PatternError>,
-) -> Result<PathRule, ConfigError> {
+pub fn path_rule(value: &Value<'_>, parse: PathReader) -> Result<PathRule, ConfigError> {
     let text = value.text()?;
     if !text.starts_with('/') && !text.starts_with("~/") {
         let next = "start it with / (a prefix) or ~/ (a regular expression)";

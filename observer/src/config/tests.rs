@@ -491,14 +491,20 @@ fn the_format_version_is_asked_for() {
 #[test]
 fn broken_yaml_names_its_line() {
     for (text, expected) in [
-        ("a: 1\nb: [", ""),
-        ("a: 1\na: 2", ""),
-        ("a: {b: 1\nc", ""),
-        ("a: b: c", ""),
-        ("\tx: 1", ""),
-        ("a: *nothing", ""),
-        ("a: 1\n---\nb: 1", ""),
+        ("a: 1\nb: [", "2: unclosed bracket '['"),
+        ("a: 1\na: 2", "2: the key a is given twice"),
+        ("a: {b: 1\nc", "1: unclosed bracket '{'"),
+        (
+            "a: b: c",
+            "1: mapping values are not allowed in this context",
+        ),
+        ("a: *nothing", "1: alias references unknown anchor"),
+        (
+            "a: 1\n---\nb: 1",
+            "3: a second document begins, one is read",
+        ),
     ] {
+        let expected = format!("o.yml:{expected}; mend the YAML or JSON at this line");
         assert_eq!(own_error(text), expected);
     }
 }

@@ -1,18 +1,19 @@
 //! Kong's declarative file. The rules are those of Kong's own schema (`kong/db/schema/`), as far as the observer reads
 //! it; what Kong alone checks is passed over.
 
+mod keys;
+mod values;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::document::{Document, Fields, Value};
 use super::error::Problem;
-use super::kong_keys as known;
-use super::pattern::{PathRule, Pattern, PatternError};
-use super::read::{
-    Address, Names, bad_pattern, host, path_rule, protocol, route_hosts, service_path, url,
-    wildcard_host,
-};
-use super::{Config, ConfigError, Endpoint, HeaderRule, Route, Service, Upstream, split_port};
+use super::pattern::PathRule;
+use super::read::{Names, PathReader, address, host, path_rule, protocol, route_hosts};
+use super::{Config, ConfigError, Endpoint, Route, Service, Upstream};
+use keys as known;
+use values::{headers, method, network, path_handling, sni, target};
 
 const SERVICE: &[&str] = &[
     "name", "url", "protocol", "host", "port", "path", "enabled", "routes",
@@ -34,8 +35,6 @@ const ROUTE: &[&str] = &[
     "service",
 ];
 const STREAM_PROTOCOLS: [&str; 4] = ["tcp", "tls", "tls_passthrough", "udp"];
-/// What Kong takes for a target without a port (`kong/db/dao/targets.lua`).
-const DEFAULT_TARGET_PORT: u16 = 8000;
 
 type Result<T> = std::result::Result<T, ConfigError>;
 
@@ -75,9 +74,7 @@ pub fn parse(document: &Document) -> Result<Config> {
 }
 
 /// How the file's version has a route's path read.
-fn format_version(
-    top: &Fields<'_>,
-) -> Result<fn(&str) -> std::result::Result<PathRule, PatternError>> {
+fn format_version(top: &Fields<'_>) -> Result<PathReader> {
     let next = "add _format_version: \"3.0\" (or \"1.1\" or \"2.1\")";
     let Some(value) = top.get("_format_version") else {
         return Err(top.missing("_format_version", next));
@@ -93,7 +90,7 @@ fn format_version(
 }
 
 struct Reader {
-    path_rule: fn(&str) -> std::result::Result<PathRule, PatternError>,
+    path_rule: PathReader,
     service_names: Names,
     route_names: Names,
     upstream_names: Names,
@@ -110,7 +107,7 @@ impl Reader {
         let place = self.config.services.len();
         fields.read("name", |name| self.service_names.add(name))?;
         let keys = names_of(&fields, "name")?;
-        let address = address(&fields)?;
+        let address = address(&fields, 80)?;
         let label = match fields.get("name") {
             Some(name) => name.text()?.into(),
             None => host_of(&address.endpoint),
@@ -236,115 +233,9 @@ fn referred(
     })
 }
 
-/// `url` is short for the other four, and they win over it.
-fn address(fields: &Fields<'_>) -> Result<Address> {
-    fields.read("protocol", protocol)?;
-    let short = fields.read("url", url)?;
-    let name = fields.read("host", host)?;
-    let port = fields.read("port", Value::port)?;
-    let path = fields.read("path", service_path)?;
-    let endpoint = match (name, short.as_ref().map(|address| &address.endpoint)) {
-        (None, None) => return Err(fields.missing("address", "add url: or host:")),
-        (None, Some(Endpoint::Tcp { host, port: p })) => Endpoint::tcp(host, port.unwrap_or(*p)),
-        (None, Some(unix)) => unix.clone(),
-        (Some(name), Some(Endpoint::Tcp { port: p, .. })) => {
-            Endpoint::tcp(name, port.unwrap_or(*p))
-        }
-        // 80 for https too: Kong takes the protocol's port only from a url.
-        (Some(name), _) => Endpoint::tcp(name, port.unwrap_or(80)),
-    };
-    let path = path.or(short.and_then(|address| address.path));
-    Ok(Address { endpoint, path })
-}
-
 fn host_of(endpoint: &Endpoint) -> Arc<str> {
     match endpoint {
         Endpoint::Tcp { host, .. } => host.clone(),
         Endpoint::Unix(_) => endpoint.to_string().into(),
     }
-}
-
-fn target<'a>(value: &Value<'a>) -> Result<(Endpoint, Option<Value<'a>>)> {
-    let fields = value.fields(
-        &["target", "weight", "upstream"],
-        &[known::ENTITY, known::TARGET],
-    )?;
-    fields.read("weight", Value::integer)?;
-    let Some(target) = fields.get("target") else {
-        return Err(fields.missing("target", "add target: HOST:PORT"));
-    };
-    let text = target.text()?;
-    let (name, port) = split_port(text);
-    let endpoint = Endpoint::tcp(name, port.unwrap_or(DEFAULT_TARGET_PORT));
-    match endpoint.to_string().parse() {
-        Ok(endpoint) => Ok((endpoint, fields.get("upstream"))),
-        Err(_) => {
-            let next = "write HOST:PORT or [IPV6]:PORT";
-            Err(target.fail(Problem::value(text, "a target", next)))
-        }
-    }
-}
-
-fn method(value: &Value<'_>) -> Result<Arc<str>> {
-    let text = value.text()?;
-    if text.bytes().all(|b| b.is_ascii_uppercase()) {
-        return Ok(text.into());
-    }
-    let next = "write it in upper-case letters, like GET";
-    Err(value.fail(Problem::value(text, "a method", next)))
-}
-
-fn sni(value: &Value<'_>) -> Result<Arc<str>> {
-    let name = wildcard_host(value, false)?;
-    // The dot that ends a full name takes no part in routing.
-    Ok(name.strip_suffix('.').map_or(name.clone(), Arc::from))
-}
-
-fn headers(value: &Value<'_>) -> Result<Vec<HeaderRule>> {
-    let entries = value.entries()?;
-    entries
-        .into_iter()
-        .map(|(name, values)| header(name, &values))
-        .collect()
-}
-
-fn header(name: &str, values: &Value<'_>) -> Result<HeaderRule> {
-    let mut rule = HeaderRule {
-        name: name.to_ascii_lowercase().into(),
-        ..HeaderRule::default()
-    };
-    for value in values.items()? {
-        let text = value.scalar()?;
-        match text.strip_prefix("~*") {
-            Some(pattern) => {
-                let pattern = Pattern::header(pattern);
-                let pattern = pattern.map_err(|error| bad_pattern(&value, &text, &error))?;
-                rule.patterns.push(pattern);
-            }
-            None => rule.values.push(text.to_ascii_lowercase().into()),
-        }
-    }
-    Ok(rule)
-}
-
-fn path_handling(value: &Value<'_>) -> Result<()> {
-    match value.text()? {
-        "v0" | "v1" => Ok(()),
-        other => Err(value.fail(Problem::value(other, "a path handling", "give v0 or v1"))),
-    }
-}
-
-/// Checks an entry of `sources` or `destinations`; only routes of streams use them.
-fn network(value: &Value<'_>) -> Result<()> {
-    let fields = value.fields(&["ip", "port"], &[])?;
-    fields.read("port", Value::port)?;
-    let Some(ip) = fields.get("ip") else {
-        return Ok(());
-    };
-    let text = ip.text()?;
-    if text.parse::<ipnet::IpNet>().is_ok() || text.parse::<std::net::IpAddr>().is_ok() {
-        return Ok(());
-    }
-    let next = "write an address like 10.0.0.1 or a range like 10.0.0.0/8";
-    Err(ip.fail(Problem::value(text, "an IP address or range", next)))
 }
