@@ -1,3 +1,4 @@
 //! The observer.
 
+pub mod attribution;
 pub mod config;
