@@ -2,7 +2,11 @@
 //!
 //! The modules stand in the order in which a request flows through them.
 
+pub mod host;
 pub mod event;
-pub mod exposition;
 pub mod http;
+pub mod config;
+pub mod attribution;
 pub mod metrics;
+pub mod exposition;
+pub mod check;
