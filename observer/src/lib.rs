@@ -1,1 +1,4 @@
 //! The observer.
+
+pub mod check;
+pub mod host;
