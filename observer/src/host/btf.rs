@@ -1,12 +1,19 @@
-//! The kernel's description of its own types (BTF), read for what the programs need to know of this kernel: where a
-//! structure's members lie, which tracepoints and helpers there are.
+//! The kernel's description of its own types (BTF), read for what the programs need to know of this
+//! kernel: where a structure's members lie, which tracepoints and helpers there are.
 //!
-//! The format is that of `include/uapi/linux/btf.h`. Only an index of the types is built, so reading the whole of a
-//! kernel's BTF (5 MB, 100,000 types and more) takes milliseconds.
+//! The format is that of `include/uapi/linux/btf.h`. Only an index of the types is built, so
+//! reading the whole of a kernel's BTF (5 MB, 100,000 types and more) takes milliseconds.
 
 use std::fs;
 use std::io;
 use std::ops::Range;
+
+use format::{
+    ENUMERATOR_BYTES, KIND_CONST, KIND_ENUM, KIND_RESTRICT, KIND_STRUCT, KIND_TYPE_TAG,
+    KIND_TYPEDEF, KIND_UNION, KIND_VOLATILE, MAGIC, MEMBER_BYTES, Reader, Type, index,
+};
+
+mod format;
 
 /// Where the running kernel shows its BTF (`CONFIG_DEBUG_INFO_BTF`).
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -137,8 +144,9 @@ impl Btf {
     }
 }
 
-/// The offset in bytes of a member within a structure, as `offsetof` gives it. `member` may lie in unnamed structures
-/// and unions, and a path with dots leads into named ones: `member_offset(btf, "net", "ns.inum")`.
+/// The offset in bytes of a member within a structure, as `offsetof` gives it. `member` may lie in
+/// unnamed structures and unions, and a path with dots leads into named ones: `member_offset(btf,
+/// "net", "ns.inum")`.
 pub fn member_offset(btf: &Btf, structure: &str, member: &str) -> Result<u32, BtfError> {
     let mut known = false;
     for ty in btf.named(&STRUCTURES, structure) {
@@ -227,108 +235,10 @@ impl Btf {
     }
 }
 
-const MAGIC: u16 = 0xeb9f;
-const TYPE_BYTES: usize = 12;
-const MEMBER_BYTES: usize = 12;
-const ENUMERATOR_BYTES: usize = 8;
-
 /// Deeper than any kernel nests its types; ends circles in a broken file.
 const NESTED_MOST: u32 = 32;
 
-const KIND_STRUCT: u32 = 4;
-const KIND_UNION: u32 = 5;
-const KIND_ENUM: u32 = 6;
-const KIND_TYPEDEF: u32 = 8;
-const KIND_VOLATILE: u32 = 9;
-const KIND_CONST: u32 = 10;
-const KIND_RESTRICT: u32 = 11;
-const KIND_TYPE_TAG: u32 = 18;
 const STRUCTURES: [u32; 2] = [KIND_STRUCT, KIND_UNION];
-
-/// `struct btf_type`, and where the data of its kind begins.
-#[derive(Debug, Clone, Copy)]
-struct Type {
-    name: u32,
-    info: u32,
-    target: u32,
-    data: usize,
-}
-
-impl Type {
-    fn kind(&self) -> u32 {
-        self.info >> 24 & 0x1f
-    }
-
-    /// Of a structure: its members' offsets carry the width of bit fields.
-    fn has_kind_flag(&self) -> bool {
-        self.info >> 31 == 1
-    }
-
-    fn part_count(&self) -> usize {
-        (self.info & 0xffff) as usize
-    }
-
-    /// Where each member, enumerator or parameter lies.
-    fn parts(&self, part_bytes: usize) -> impl Iterator<Item = usize> {
-        let data = self.data;
-        (0..self.part_count()).map(move |part| data + part * part_bytes)
-    }
-
-    /// The bytes that follow the type itself.
-    fn data_bytes(&self) -> Result<usize, BtfError> {
-        let parts = self.part_count();
-        match self.kind() {
-            // Pointer, forward, typedef, volatile, const, restrict, function, float, type tag.
-            2 | 7..=12 | 16 | 18 => Ok(0),
-            // Integer, variable, declaration tag.
-            1 | 14 | 17 => Ok(4),
-            // Array.
-            3 => Ok(12),
-            // Enumeration, function prototype.
-            6 | 13 => Ok(parts * 8),
-            // Structure, union, section, 64-bit enumeration.
-            4 | 5 | 15 | 19 => Ok(parts * 12),
-            kind => Err(BtfError::UnknownKind(kind)),
-        }
-    }
-}
-
-struct Reader<'a>(&'a [u8]);
-
-impl Reader<'_> {
-    fn u32(&self, at: usize) -> Result<u32, BtfError> {
-        let bytes = self.0.get(at..).and_then(|rest| rest.first_chunk());
-        bytes
-            .map(|bytes| u32::from_ne_bytes(*bytes))
-            .ok_or(BtfError::Malformed("it is cut short"))
-    }
-}
-
-fn index(reader: &Reader, section: Range<usize>) -> Result<Vec<Type>, BtfError> {
-    // A type and its data take some 40 bytes in a kernel's BTF.
-    let mut types = Vec::with_capacity(section.len() / 32);
-    types.push(Type {
-        name: 0,
-        info: 0,
-        target: 0,
-        data: 0,
-    });
-    let mut at = section.start;
-    while at < section.end {
-        let ty = Type {
-            name: reader.u32(at)?,
-            info: reader.u32(at + 4)?,
-            target: reader.u32(at + 8)?,
-            data: at + TYPE_BYTES,
-        };
-        at = ty.data + ty.data_bytes()?;
-        types.push(ty);
-    }
-    if at != section.end {
-        return Err(BtfError::Malformed("its last type is cut"));
-    }
-    Ok(types)
-}
 
 #[cfg(test)]
 mod tests;

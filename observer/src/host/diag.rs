@@ -1,14 +1,12 @@
-//! `sock_diag`: the kernel's own list of sockets, asked for over netlink, one network namespace at a time.
+//! `sock_diag`: the kernel's own list of sockets, asked for over netlink, one network namespace at
+//! a time.
 
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::thread;
 
-use netlink_packet_core::{
-    DecodeError, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
-    NetlinkBuffer, NetlinkHeader, NetlinkMessage, Parseable,
-};
+use netlink_packet_core::{DecodeError, NLM_F_DUMP, NLM_F_REQUEST, Parseable};
 use netlink_packet_sock_diag::SockDiagMessage;
 use netlink_packet_sock_diag::constants::{AF_INET, IPPROTO_TCP, TCP_LISTEN};
 use netlink_packet_sock_diag::inet::{
@@ -18,29 +16,27 @@ use netlink_packet_sock_diag::unix::nlas::UnixDiagName;
 use netlink_packet_sock_diag::unix::{
     ShowFlags, StateFlags as UnixStates, UnixRequest, UnixResponse,
 };
-use netlink_sys::protocols::NETLINK_SOCK_DIAG;
-use netlink_sys::{Socket, SocketAddr};
 use nix::libc;
 use nix::sched::{CloneFlags, setns};
 
-/// Larger than any message the kernel makes of a dump (`netlink_dump` stops at 32 KiB).
-const BUFFER_BYTES: usize = 64 * 1024;
+use netlink::{Netlink, Progress};
 
-/// How often a list is asked for again when the kernel says that it changed meanwhile. The last one is taken as it is:
-/// what appeared during the scan is seen by the hooks, which were attached before.
+mod netlink;
+
+/// How often a list is asked for again when the kernel says that it changed meanwhile. The last one
+/// is taken as it is: what appeared during the scan is seen by the hooks, which were attached
+/// before.
 const DUMP_TRIES: u32 = 4;
 
 /// The cookie that fits every socket (`INET_DIAG_NOCOOKIE`).
 const ANY_COOKIE: [u8; 8] = [0xff; 8];
 
-/// A `sock_diag` socket in one network namespace. It keeps that namespace alive, so keep it no longer than the process
-/// it was made for.
+/// A `sock_diag` socket in one network namespace. It keeps that namespace alive, so keep it no
+/// longer than the process it was made for.
 #[derive(Debug)]
 pub struct Diag {
-    socket: Socket,
+    netlink: Netlink,
     netns: u32,
-    sequence: u32,
-    buffer: Vec<u8>,
 }
 
 /// Why the list of sockets could not be had.
@@ -76,13 +72,15 @@ pub enum DiagError {
 impl Diag {
     /// For the calling thread's own network namespace.
     pub fn own() -> Result<Self, DiagError> {
-        let own = own_netns()?;
-        let socket = connected().map_err(DiagError::Netlink)?;
-        Ok(Diag::new(socket, own))
+        Ok(Diag {
+            netlink: Netlink::open()?,
+            netns: own_netns()?,
+        })
     }
 
-    /// For the network namespace of a process. Another namespace than the caller's is entered by a thread that lives
-    /// for this alone, so no thread of the agent ever changes its own; the socket stays where it was made.
+    /// For the network namespace of a process. Another namespace than the caller's is entered by a
+    /// thread that lives for this alone, so no thread of the agent ever changes its own; the socket
+    /// stays where it was made.
     pub fn of_process(pid: u32) -> Result<Self, DiagError> {
         let path = format!("/proc/{pid}/ns/net");
         let unopened = |source| DiagError::Namespace {
@@ -101,22 +99,13 @@ impl Diag {
                     netns,
                     source: errno.into(),
                 })?;
-                connected().map_err(DiagError::Netlink)
+                Netlink::open()
             })
             .map_err(DiagError::Netlink)?;
-        let socket = maker
+        let netlink = maker
             .join()
             .map_err(|_| DiagError::Netlink(io::Error::other("the thread ended early")))??;
-        Ok(Diag::new(socket, netns))
-    }
-
-    fn new(socket: Socket, netns: u32) -> Self {
-        Diag {
-            socket,
-            netns,
-            sequence: 0,
-            buffer: Vec::with_capacity(BUFFER_BYTES),
-        }
+        Ok(Diag { netlink, netns })
     }
 
     /// The inode of the network namespace (`net.ns.inum`).
@@ -124,7 +113,8 @@ impl Diag {
         self.netns
     }
 
-    /// The TCP sockets of one family (`AF_INET`, `AF_INET6`) in these states, as far as `keep` keeps them.
+    /// The TCP sockets of one family (`AF_INET`, `AF_INET6`) in these states, as far as `keep`
+    /// keeps them.
     pub fn tcp<T>(
         &mut self,
         family: u8,
@@ -147,7 +137,8 @@ impl Diag {
         })
     }
 
-    /// The UNIX sockets of all types in these states, with what `show` asks for, as far as `keep` keeps them.
+    /// The UNIX sockets of all types in these states, with what `show` asks for, as far as `keep`
+    /// keeps them.
     pub fn unix<T>(
         &mut self,
         states: UnixStates,
@@ -158,11 +149,13 @@ impl Diag {
         self.dump(request, |payload| Ok(keep(UnixResponse::parse(payload)?)))
     }
 
-    /// The name that the peer of a UNIX socket is bound to: for the connecting side that of the listener, as bytes of
-    /// `sun_path` (a path, or a zero and an abstract name). `None` when the socket is gone (or its cookie another),
-    /// its peer is gone, without a name, or in another network namespace.
+    /// The name that the peer of a UNIX socket is bound to: for the connecting side that of the
+    /// listener, as bytes of `sun_path` (a path, or a zero and an abstract name). `None` when the
+    /// socket is gone (or its cookie another), its peer is gone, without a name, or in another
+    /// network namespace.
     ///
-    /// Two questions about one socket each, no list, unless the connection still waits to be accepted.
+    /// Two questions about one socket each, no list, unless the connection still waits to be
+    /// accepted.
     pub fn unix_peer_name(
         &mut self,
         inode: u32,
@@ -190,7 +183,8 @@ impl Diag {
         Ok(None)
     }
 
-    /// The UNIX socket of this cookie: its inode. It reads the whole list, since the kernel finds sockets by inode only.
+    /// The UNIX socket of this cookie: its inode. It reads the whole list, since the kernel finds
+    /// sockets by inode only.
     pub fn unix_inode(&mut self, cookie: u64) -> Result<Option<u32>, DiagError> {
         let wanted = cookie_bytes(cookie);
         let found = self.unix(
@@ -207,13 +201,15 @@ impl Diag {
         cookie: [u8; 8],
         show: ShowFlags,
     ) -> Result<Option<UnixResponse>, DiagError> {
-        self.send(
-            unix_request(UnixStates::empty(), show, inode, cookie),
-            NLM_F_REQUEST,
-        )?;
+        let request = unix_request(UnixStates::empty(), show, inode, cookie);
+        self.netlink.send(request, NLM_F_REQUEST)?;
         let mut answer = None;
-        while answer.is_none() {
-            match self.receive(|payload| answer = Some(UnixResponse::parse(payload))) {
+        let mut done = false;
+        while !done {
+            match self
+                .netlink
+                .receive(|payload| answer = Some(UnixResponse::parse(payload)))
+            {
                 // ESTALE: another socket has that inode now.
                 Err(DiagError::Refused(e))
                     if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESTALE)) =>
@@ -221,8 +217,7 @@ impl Diag {
                     return Ok(None);
                 }
                 Err(e) => return Err(e),
-                Ok(Progress::Done { .. }) => break,
-                Ok(Progress::More { .. }) => {}
+                Ok(progress) => done = progress.done || answer.is_some(),
             }
         }
         Ok(answer.transpose()?)
@@ -246,12 +241,16 @@ impl Diag {
         let mut found: Result<Vec<T>, DecodeError> = Ok(Vec::new());
         for _ in 0..DUMP_TRIES {
             found = Ok(Vec::new());
-            self.send(request.clone(), NLM_F_REQUEST | NLM_F_DUMP)?;
-            let mut progress = Progress::More { interrupted: false };
-            while let Progress::More { interrupted } = progress {
+            self.netlink
+                .send(request.clone(), NLM_F_REQUEST | NLM_F_DUMP)?;
+            let mut so_far = Progress {
+                done: false,
+                interrupted: false,
+            };
+            while !so_far.done {
                 // Read to its end even after an unreadable message: the kernel takes no other
                 // question before.
-                let part = self.receive(|payload| {
+                let part = self.netlink.receive(|payload| {
                     if let Ok(kept) = &mut found {
                         match read(payload) {
                             Ok(socket) => kept.extend(socket),
@@ -259,43 +258,14 @@ impl Diag {
                         }
                     }
                 })?;
-                progress = part.after(interrupted);
+                so_far.done = part.done;
+                so_far.interrupted |= part.interrupted;
             }
-            if progress == (Progress::Done { interrupted: false }) {
+            if !so_far.interrupted {
                 break;
             }
         }
         Ok(found?)
-    }
-
-    fn send(&mut self, request: SockDiagMessage, flags: u16) -> Result<(), DiagError> {
-        self.sequence = self.sequence.wrapping_add(1);
-        let mut header = NetlinkHeader::default();
-        header.flags = flags;
-        header.sequence_number = self.sequence;
-        let mut message = NetlinkMessage::new(header, request.into());
-        message.finalize();
-        let mut bytes = vec![0; message.buffer_len()];
-        message.serialize(&mut bytes);
-        self.socket.send(&bytes, 0).map_err(DiagError::Netlink)?;
-        Ok(())
-    }
-
-    /// Reads one datagram and hands over the payload of each message that answers the last question.
-    fn receive(&mut self, read: impl FnMut(&[u8])) -> Result<Progress, DiagError> {
-        self.buffer.clear();
-        let length = loop {
-            match self.socket.recv(&mut self.buffer, libc::MSG_TRUNC) {
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) => return Err(DiagError::Netlink(e)),
-                Ok(length) => break length,
-            }
-        };
-        if length > self.buffer.len() {
-            let cut = io::Error::other(format!("a message of {length} bytes was cut"));
-            return Err(DiagError::Netlink(cut));
-        }
-        parse(&self.buffer, self.sequence, read)
     }
 }
 
@@ -309,7 +279,8 @@ pub fn own_netns() -> Result<u32, DiagError> {
     Ok(file.ino() as u32)
 }
 
-/// The cookie as a number: the kernel gives it as two 32-bit words, the low one first (`sock_diag_save_cookie`).
+/// The cookie as a number: the kernel gives it as two 32-bit words, the low one first
+/// (`sock_diag_save_cookie`).
 pub fn cookie_number(cookie: [u8; 8]) -> u64 {
     let [a, b, c, d, e, f, g, h] = cookie;
     let (low, high) = (
@@ -319,7 +290,8 @@ pub fn cookie_number(cookie: [u8; 8]) -> u64 {
     u64::from(high) << 32 | u64::from(low)
 }
 
-/// The name a UNIX socket is bound to, as bytes of `sun_path`: a path, or a zero and an abstract name.
+/// The name a UNIX socket is bound to, as bytes of `sun_path`: a path, or a zero and an abstract
+/// name.
 pub fn unix_name(socket: &UnixResponse) -> Option<Vec<u8>> {
     use std::os::unix::ffi::OsStrExt;
     match socket.name()? {
@@ -347,76 +319,6 @@ fn unix_request(
         show_flags: show,
         cookie,
     })
-}
-
-/// Connected to the kernel, so that no other process can slip an answer in.
-fn connected() -> io::Result<Socket> {
-    let socket = Socket::new(NETLINK_SOCK_DIAG)?;
-    socket.connect(&SocketAddr::new(0, 0))?;
-    Ok(socket)
-}
-
-/// How far the answer to one question is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Progress {
-    More { interrupted: bool },
-    Done { interrupted: bool },
-}
-
-impl Progress {
-    /// Keeps in mind that an earlier part was interrupted.
-    fn after(self, earlier: bool) -> Self {
-        match self {
-            Progress::More { interrupted } => Progress::More {
-                interrupted: interrupted | earlier,
-            },
-            Progress::Done { interrupted } => Progress::Done {
-                interrupted: interrupted | earlier,
-            },
-        }
-    }
-}
-
-/// Goes through the messages of one datagram; those of another sequence number answer an abandoned question.
-fn parse(
-    mut datagram: &[u8],
-    sequence: u32,
-    mut read: impl FnMut(&[u8]),
-) -> Result<Progress, DiagError> {
-    let mut interrupted = false;
-    while !datagram.is_empty() {
-        let message = NetlinkBuffer::new_checked(datagram)?;
-        let length = message.length() as usize;
-        if message.sequence_number() == sequence {
-            interrupted |= message.flags() & NLM_F_DUMP_INTR != 0;
-            let payload = message.payload();
-            match message.message_type() {
-                NLMSG_DONE | NLMSG_ERROR => {
-                    refusal(payload)?;
-                    return Ok(Progress::Done { interrupted });
-                }
-                _ => read(payload),
-            }
-        }
-        // Messages begin at multiples of four (`NLMSG_ALIGN`).
-        datagram = datagram
-            .get(length.next_multiple_of(4)..)
-            .unwrap_or_default();
-    }
-    Ok(Progress::More { interrupted })
-}
-
-/// Both kinds of last message begin with zero or a negative error number.
-fn refusal(payload: &[u8]) -> Result<(), DiagError> {
-    let code = payload
-        .first_chunk()
-        .map_or(0, |code| i32::from_ne_bytes(*code));
-    match code {
-        0.. => Ok(()),
-        _ => Err(DiagError::Refused(io::Error::from_raw_os_error(
-            code.saturating_neg(),
-        ))),
-    }
 }
 
 #[cfg(test)]

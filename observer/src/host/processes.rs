@@ -55,13 +55,16 @@ pub struct ProcessFacts {
     pub ppid: u32,
     /// The name.
     pub comm: Comm,
-    /// The target of `/proc/PID/exe`; `None` for kernel threads and where the agent may not read it.
+    /// The target of `/proc/PID/exe`; `None` for kernel threads and where the agent may not read
+    /// it.
     pub exe: Option<PathBuf>,
     /// The inode of the network namespace (`net.ns.inum`); `None` where the agent may not read it.
     pub netns: Option<u32>,
-    /// When it started, in clock ticks since boot: with `pid`, what tells it from a later process of the same id.
+    /// When it started, in clock ticks since boot: with `pid`, what tells it from a later process
+    /// of the same id.
     pub start_ticks: u64,
-    /// The TCP ports it listens on. [`snapshot`] leaves them empty, [`find_gateways`] reads them where they matter.
+    /// The TCP ports it listens on. [`snapshot`] leaves them empty, [`find_gateways`] reads them
+    /// where they matter.
     pub ports: BTreeSet<u16>,
 }
 
@@ -157,7 +160,8 @@ impl<'a> Tree<'a> {
         root
     }
 
-    /// The parent, unless its id was given to another process between the two reads: no child is older than its parent.
+    /// The parent, unless its id was given to another process between the two reads: no child is
+    /// older than its parent.
     fn parent(&self, process: &ProcessFacts) -> Option<&'a ProcessFacts> {
         let parent = *self.by_pid.get(&process.ppid)?;
         (parent.start_ticks <= process.start_ticks).then_some(parent)

@@ -11,13 +11,15 @@ use super::processes::{Comm, ProcessFacts};
 /// The programs that are gateways without being named on the command line, when they listen on TCP.
 pub const DEFAULT_NAMES: [&str; 3] = ["nginx", "openresty", "kong"];
 
-/// The kernel's mark on `/proc/PID/exe` when the file was replaced or removed while the program ran (an upgrade).
+/// The kernel's mark on `/proc/PID/exe` when the file was replaced or removed while the program ran
+/// (an upgrade).
 const DELETED: &[u8] = b" (deleted)";
 
 /// One `--gateway`: `name:nginx`, `exe:/usr/sbin/nginx`, `pid:1234` or `port:8080`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selector {
-    /// Processes of this name, as `ps -o comm` shows it. The kernel keeps 15 bytes of a name, so only these compare.
+    /// Processes of this name, as `ps -o comm` shows it. The kernel keeps 15 bytes of a name, so
+    /// only these compare.
     Name(Comm),
     /// Processes that run this file; an absolute path, symbolic links are followed.
     Exe(PathBuf),
@@ -88,8 +90,8 @@ impl fmt::Display for Selector {
     }
 }
 
-/// All selectors together: a process is selected when one of them matches it. Without any, the default selection
-/// holds: every process named as in [`DEFAULT_NAMES`] that listens on TCP.
+/// All selectors together: a process is selected when one of them matches it. Without any, the
+/// default selection holds: every process named as in [`DEFAULT_NAMES`] that listens on TCP.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
     selectors: Vec<Selector>,
@@ -106,9 +108,9 @@ impl Selection {
         self.selectors.is_empty()
     }
 
-    /// The names by which a selected program can be known when it starts, without duplicates. The kernel knows no
-    /// more than the name at that moment, so for `exe:` it is the file's name and that of the file it links to.
-    /// `pid:` and `port:` have none.
+    /// The names by which a selected program can be known when it starts, without duplicates. The
+    /// kernel knows no more than the name at that moment, so for `exe:` it is the file's name and
+    /// that of the file it links to. `pid:` and `port:` have none.
     pub fn names(&self) -> Vec<Comm> {
         let mut names: Vec<Comm> = Vec::new();
         if self.is_default() {
@@ -144,8 +146,8 @@ impl Selection {
             .collect()
     }
 
-    /// Whether the answer of [`Selection::matches`] for this process depends on [`ProcessFacts::ports`], which are
-    /// dear to read.
+    /// Whether the answer of [`Selection::matches`] for this process depends on
+    /// [`ProcessFacts::ports`], which are dear to read.
     pub fn depends_on_ports(&self, process: &ProcessFacts) -> bool {
         match self.is_default() {
             true => has_default_name(process),
@@ -182,8 +184,8 @@ impl Selector {
     }
 }
 
-/// Socket activation: the host's init holds the listening sockets of the services it starts. Taken for a gateway, it
-/// would bring every process of the host with it.
+/// Socket activation: the host's init holds the listening sockets of the services it starts. Taken
+/// for a gateway, it would bring every process of the host with it.
 fn holds_for_others(process: &ProcessFacts) -> bool {
     process.pid == 1 && matches!(process.comm.as_bytes(), b"systemd" | b"init")
 }

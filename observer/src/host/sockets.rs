@@ -1,17 +1,19 @@
 //! Which sockets a process holds, and what the kernel says of them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
-use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::ffi::OsStrExt;
 
-use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, SOCK_STREAM};
+use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6};
 use netlink_packet_sock_diag::inet::{InetResponseHeader, StateFlags as InetStates};
-use netlink_packet_sock_diag::unix::{ShowFlags, StateFlags as UnixStates, UnixResponseHeader};
 
-use super::diag::{Diag, DiagError, cookie_number, unix_name};
+use super::diag::{DiagError, cookie_number};
+use holders::{Group, by_namespace};
+use unix::unix_sockets;
+
+mod holders;
+mod unix;
 
 /// A socket's address family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,7 +26,8 @@ pub enum Family {
     Unix,
 }
 
-/// A state as the kernel numbers it (`include/net/tcp_states.h`); UNIX sockets use the same numbers.
+/// A state as the kernel numbers it (`include/net/tcp_states.h`); UNIX sockets use the same
+/// numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TcpState(pub u8);
 
@@ -44,7 +47,8 @@ impl TcpState {
 /// One end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Endpoint {
-    /// An IP address and port; IPv4 addresses mapped into IPv6 (`::ffff:a.b.c.d`) are given as IPv4.
+    /// An IP address and port; IPv4 addresses mapped into IPv6 (`::ffff:a.b.c.d`) are given as
+    /// IPv4.
     Ip(SocketAddr),
     /// A UNIX socket's name as the bytes of `sun_path`: a path, or a zero and an abstract name.
     Unix(Vec<u8>),
@@ -79,8 +83,8 @@ pub struct SocketFacts {
     pub state: TcpState,
     /// This end.
     pub local: Endpoint,
-    /// The other end. For a UNIX socket the name its peer is bound to, which is the listener's name when this is the
-    /// connecting side; a peer in another network namespace has none.
+    /// The other end. For a UNIX socket the name its peer is bound to, which is the listener's name
+    /// when this is the connecting side; a peer in another network namespace has none.
     pub remote: Endpoint,
     /// The inode of the network namespace (`net.ns.inum`).
     pub netns: u32,
@@ -120,12 +124,12 @@ pub enum ScanError {
     },
 }
 
-/// The TCP and UNIX stream sockets, in any state, that these processes hold now. The kernel is asked once for each
-/// network namespace and family, however many processes and sockets there are.
+/// The TCP and UNIX stream sockets, in any state, that these processes hold now. The kernel is
+/// asked once for each network namespace and family, however many processes and sockets there are.
 pub fn scan(processes: &[u32]) -> Scan {
     let mut scan = Scan::default();
     for group in by_namespace(processes, &mut scan.failures) {
-        match group.sockets() {
+        match in_namespace(&group) {
             Ok(sockets) => scan.sockets.extend(sockets),
             Err(source) => scan.failures.push(ScanError::Sockets {
                 pid: group.members[0],
@@ -139,8 +143,8 @@ pub fn scan(processes: &[u32]) -> Scan {
     scan
 }
 
-/// The TCP ports that each of these processes listens on; processes without any are left out, and so is what cannot be
-/// read.
+/// The TCP ports that each of these processes listens on; processes without any are left out, and
+/// so is what cannot be read.
 pub fn listening_ports(processes: &[u32]) -> HashMap<u32, BTreeSet<u16>> {
     let mut ports: HashMap<u32, BTreeSet<u16>> = HashMap::new();
     for group in by_namespace(processes, &mut Vec::new()) {
@@ -164,94 +168,23 @@ pub fn listening_ports(processes: &[u32]) -> HashMap<u32, BTreeSet<u16>> {
     ports
 }
 
-/// The processes by the inode of each socket that they hold.
-type Holders = HashMap<u32, Vec<u32>>;
-
-/// Processes of one network namespace, at least one.
-struct Group {
-    members: Vec<u32>,
-    holders: Holders,
-}
-
-impl Group {
-    /// `None` when all members are gone.
-    fn diag(&self) -> Result<Option<Diag>, DiagError> {
-        for member in &self.members {
-            match Diag::of_process(*member) {
-                Err(DiagError::Namespace { source, .. }) if is_gone(&source) => {}
-                other => return other.map(Some),
-            }
-        }
-        Ok(None)
+fn in_namespace(group: &Group) -> Result<Vec<SocketFacts>, DiagError> {
+    let Some(mut diag) = group.diag()? else {
+        return Ok(Vec::new());
+    };
+    let netns = diag.netns();
+    let mut sockets = Vec::new();
+    for family in [AF_INET, AF_INET6] {
+        sockets.extend(diag.tcp(family, InetStates::all(), |socket| {
+            Some(inet_facts(
+                &socket,
+                netns,
+                group.holders.get(&socket.inode)?,
+            ))
+        })?);
     }
-
-    fn sockets(&self) -> Result<Vec<SocketFacts>, DiagError> {
-        let Some(mut diag) = self.diag()? else {
-            return Ok(Vec::new());
-        };
-        let netns = diag.netns();
-        let mut sockets = Vec::new();
-        for family in [AF_INET, AF_INET6] {
-            sockets.extend(diag.tcp(family, InetStates::all(), |socket| {
-                Some(inet_facts(&socket, netns, self.holders.get(&socket.inode)?))
-            })?);
-        }
-        sockets.extend(unix_sockets(&mut diag, &self.holders)?);
-        Ok(sockets)
-    }
-}
-
-fn by_namespace(processes: &[u32], failures: &mut Vec<ScanError>) -> Vec<Group> {
-    let mut groups: BTreeMap<u32, Group> = BTreeMap::new();
-    let processes: BTreeSet<u32> = processes.iter().copied().collect();
-    for pid in processes {
-        let netns = netns_of(pid);
-        let inodes = netns.and_then(|netns| Ok((netns, socket_inodes(pid)?)));
-        match inodes {
-            Ok((netns, inodes)) => {
-                let group = groups.entry(netns).or_insert_with(|| Group {
-                    members: Vec::new(),
-                    holders: Holders::new(),
-                });
-                group.members.push(pid);
-                for inode in inodes {
-                    group.holders.entry(inode).or_default().push(pid);
-                }
-            }
-            Err(e) if is_gone(&e) => {}
-            Err(source) => failures.push(ScanError::Descriptors { pid, source }),
-        }
-    }
-    groups.into_values().collect()
-}
-
-fn netns_of(pid: u32) -> io::Result<u32> {
-    use std::os::unix::fs::MetadataExt;
-    Ok(fs::metadata(format!("/proc/{pid}/ns/net"))?.ino() as u32)
-}
-
-/// The inodes of the sockets that a process has open, each once.
-fn socket_inodes(pid: u32) -> io::Result<BTreeSet<u32>> {
-    let mut inodes = BTreeSet::new();
-    for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
-        // A descriptor may be closed before its link is read.
-        let Ok(target) = entry.and_then(|entry| fs::read_link(entry.path())) else {
-            continue;
-        };
-        inodes.extend(socket_inode(target.as_os_str().as_bytes()));
-    }
-    Ok(inodes)
-}
-
-/// The inode in a link's target of the form `socket:[1234]`.
-fn socket_inode(target: &[u8]) -> Option<u32> {
-    let digits = target.strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
-    std::str::from_utf8(digits).ok()?.parse().ok()
-}
-
-/// The process ended: `ESRCH` comes from reading what was opened before.
-fn is_gone(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(nix::libc::ESRCH)
+    sockets.extend(unix_sockets(&mut diag, &group.holders)?);
+    Ok(sockets)
 }
 
 fn inet_facts(socket: &InetResponseHeader, netns: u32, holders: &[u32]) -> SocketFacts {
@@ -278,78 +211,6 @@ fn inet_facts(socket: &InetResponseHeader, netns: u32, holders: &[u32]) -> Socke
 
 fn ip(address: IpAddr, port: u16) -> Endpoint {
     Endpoint::Ip(SocketAddr::new(address.to_canonical(), port))
-}
-
-/// What is kept of a UNIX stream socket while the list is read.
-struct UnixSocket {
-    header: UnixResponseHeader,
-    name: Option<Vec<u8>>,
-    peer: Option<u32>,
-    /// Of a listener: the inodes of those who wait to be accepted.
-    pending: Vec<u32>,
-}
-
-fn unix_sockets(diag: &mut Diag, holders: &Holders) -> Result<Vec<SocketFacts>, DiagError> {
-    let every_state = UnixStates::from_bits_retain(u32::MAX);
-    let show = ShowFlags::NAME | ShowFlags::PEER | ShowFlags::ICONS;
-    let listed = diag.unix(every_state, show, |socket| {
-        let name = unix_name(&socket);
-        let counts = name.is_some() || holders.contains_key(&socket.header.inode);
-        (counts && socket.header.kind == SOCK_STREAM).then(|| UnixSocket {
-            peer: socket.peer(),
-            pending: socket.pending_connections().unwrap_or_default().to_vec(),
-            header: socket.header,
-            name,
-        })
-    })?;
-    let names = names_by_peer(&listed);
-    let held = listed.iter().filter_map(|socket| {
-        let holders = holders.get(&socket.header.inode)?;
-        Some(unix_facts(socket, &names, diag.netns(), holders))
-    });
-    Ok(held.collect())
-}
-
-/// The name that the peer of a socket sees, by what the peer knows: the inode of the named end, or, before it is
-/// accepted, its own inode in the listener's queue.
-struct PeerNames<'a> {
-    accepted: HashMap<u32, &'a [u8]>,
-    pending: HashMap<u32, &'a [u8]>,
-}
-
-fn names_by_peer(listed: &[UnixSocket]) -> PeerNames<'_> {
-    let named = || {
-        listed
-            .iter()
-            .filter_map(|socket| Some((socket, socket.name.as_deref()?)))
-    };
-    PeerNames {
-        accepted: named()
-            .map(|(socket, name)| (socket.header.inode, name))
-            .collect(),
-        pending: named()
-            .flat_map(|(socket, name)| socket.pending.iter().map(move |client| (*client, name)))
-            .collect(),
-    }
-}
-
-fn unix_facts(socket: &UnixSocket, names: &PeerNames, netns: u32, holders: &[u32]) -> SocketFacts {
-    let inode = socket.header.inode;
-    let remote = match socket.peer {
-        None => None,
-        Some(0) => names.pending.get(&inode),
-        Some(peer) => names.accepted.get(&peer),
-    };
-    SocketFacts {
-        cookie: cookie_number(socket.header.cookie),
-        inode,
-        family: Family::Unix,
-        state: TcpState(socket.header.state),
-        local: socket.name.clone().map_or(Endpoint::None, Endpoint::Unix),
-        remote: remote.map_or(Endpoint::None, |name| Endpoint::Unix(name.to_vec())),
-        netns,
-        holders: holders.to_vec(),
-    }
 }
 
 #[cfg(test)]

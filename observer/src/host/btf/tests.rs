@@ -70,8 +70,8 @@ impl Writer {
     }
 }
 
-/// struct sock { int a; union { int b; struct { int c; int d; }; }; sk_net n; int flag : 4; u8 proto : 8; }
-/// where sk_net is `typedef const struct { int x; struct inner { int inum; } ns; }`.
+/// struct sock { int a; union { int b; struct { int c; int d; }; }; sk_net n; int flag : 4; u8
+/// proto : 8; } where sk_net is `typedef const struct { int x; struct inner { int inum; } ns; }`.
 fn sample() -> Writer {
     let mut w = Writer::new();
     w.head("int", 1, false, 0, 4); // 1

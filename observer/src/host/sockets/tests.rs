@@ -7,6 +7,7 @@ use std::process::Command;
 
 use socket2::SockRef;
 
+use super::holders::{netns_of, socket_inode};
 use super::*;
 
 fn cookie(socket: &impl AsFd) -> u64 {
