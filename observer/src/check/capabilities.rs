@@ -62,7 +62,7 @@ const CAPABILITIES: [Capability; 7] = [
     Capability {
         name: "CAP_NET_ADMIN",
         bit: 12,
-        need: "nothing the observer asks for",
+        need: "the observer makes no use of it",
         without: Verdict::Ok,
         stands_in: None,
     },

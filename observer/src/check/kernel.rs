@@ -58,8 +58,7 @@ pub(super) fn lockdown_row(content: io::Result<String>) -> Row {
     let Ok(content) = content else {
         return Row::ok(
             name,
-            "not readable: securityfs is not mounted or the kernel has no lockdown; what it would \
-             forbid shows when the programs are loaded",
+            "not readable (securityfs not mounted?); what it forbids shows when programs load",
         );
     };
     let level = content
