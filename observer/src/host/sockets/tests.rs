@@ -5,6 +5,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixListener, UnixStream};
 use std::process::Command;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use socket2::SockRef;
 
 use super::holders::{netns_of, socket_inode};
@@ -129,10 +130,13 @@ fn a_unix_pair_has_no_names() {
 
 #[test]
 fn a_thousand_connections_are_all_found_once() {
+    // The usual soft limit of 1,024 descriptors is too near.
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, soft.max(4096).min(hard), hard).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let mut open = Vec::new();
-    for _ in 0..500 {
+    for _ in 0..1000 {
         open.push(TcpStream::connect(address).unwrap());
         open.push(listener.accept().unwrap().0);
     }
