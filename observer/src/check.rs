@@ -48,42 +48,19 @@ pub enum Verdict {
 impl Row {
     /// A row with nothing to mend.
     pub fn ok(name: impl Into<String>, found: impl Into<String>) -> Self {
-        Row {
-            name: name.into(),
-            verdict: Verdict::Ok,
-            found: found.into(),
-            mend: None,
-        }
+        Row { name: name.into(), verdict: Verdict::Ok, found: found.into(), mend: None }
     }
 
     /// A row that costs something, and what to do about it.
-    pub fn warn(
-        name: impl Into<String>,
-        found: impl Into<String>,
-        mend: impl Into<String>,
-    ) -> Self {
+    pub fn warn(name: impl Into<String>, found: impl Into<String>, mend: impl Into<String>) -> Self {
         let mend = Some(mend.into());
-        Row {
-            name: name.into(),
-            verdict: Verdict::Warn,
-            found: found.into(),
-            mend,
-        }
+        Row { name: name.into(), verdict: Verdict::Warn, found: found.into(), mend }
     }
 
     /// A row that stands in the way, and what to do about it.
-    pub fn missing(
-        name: impl Into<String>,
-        found: impl Into<String>,
-        mend: impl Into<String>,
-    ) -> Self {
+    pub fn missing(name: impl Into<String>, found: impl Into<String>, mend: impl Into<String>) -> Self {
         let mend = Some(mend.into());
-        Row {
-            name: name.into(),
-            verdict: Verdict::Missing,
-            found: found.into(),
-            mend,
-        }
+        Row { name: name.into(), verdict: Verdict::Missing, found: found.into(), mend }
     }
 }
 
@@ -136,10 +113,7 @@ fn sock_diag_row(listed: Result<(), DiagError>) -> Row {
         Ok(()) => Row::ok("sock_diag", "lists TCP and UNIX sockets"),
         Err(e) => Row::warn(
             "sock_diag",
-            format!(
-                "{e}: {}",
-                std::error::Error::source(&e).map_or_else(String::new, |e| e.to_string())
-            ),
+            format!("{e}: {}", std::error::Error::source(&e).map_or_else(String::new, |e| e.to_string())),
             "modprobe tcp_diag unix_diag; without it connections that were open and idle before the \
              observer started are not seen, nor are names of UNIX sockets",
         ),

@@ -4,7 +4,13 @@
 
 pub mod host;
 pub mod event;
+pub mod pipeline;
+pub mod gateways;
+pub mod connection;
 pub mod http;
+pub mod exchange;
+pub mod pairing;
+pub mod verdict;
 pub mod config;
 pub mod attribution;
 pub mod metrics;

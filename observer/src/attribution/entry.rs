@@ -58,22 +58,14 @@ pub fn by_path(service: Option<u32>, route: &Route) -> Vec<(&Route, Entry)> {
     if route.paths.is_empty() {
         return vec![(route, entry(None))];
     }
-    route
-        .paths
-        .iter()
-        .map(|path| (route, entry(Some(path))))
-        .collect()
+    route.paths.iter().map(|path| (route, entry(Some(path)))).collect()
 }
 
 /// Sorts the highest priority first.
 pub fn priority(route: &Route, path: Option<&PathRule>) -> impl Ord + use<> {
     let kinds = kinds(route);
     let is_wildcard = |host: &&Arc<str>| host.contains('*');
-    let port_of_wildcard = route
-        .hosts
-        .iter()
-        .filter(is_wildcard)
-        .any(|host| split(host).1.is_some());
+    let port_of_wildcard = route.hosts.iter().filter(is_wildcard).any(|host| split(host).1.is_some());
     let is_plain = !route.hosts.iter().any(|host| host.contains('*'));
     let (is_regex, length) = match path {
         Some(PathRule::Prefix(prefix)) => (false, prefix.len()),
@@ -94,13 +86,8 @@ pub fn priority(route: &Route, path: Option<&PathRule>) -> impl Ord + use<> {
 
 fn header_agrees(rule: &HeaderRule, request: &RequestFacts<'_>) -> bool {
     (request.headers)(&rule.name).is_some_and(|value| {
-        rule.values
-            .iter()
-            .any(|own| own.eq_ignore_ascii_case(value))
-            || rule
-                .patterns
-                .iter()
-                .any(|own| own.is_match(value.as_bytes()))
+        rule.values.iter().any(|own| own.eq_ignore_ascii_case(value))
+            || rule.patterns.iter().any(|own| own.is_match(value.as_bytes()))
     })
 }
 

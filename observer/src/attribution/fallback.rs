@@ -23,10 +23,7 @@ pub struct Fallback {
 
 impl Default for Fallback {
     fn default() -> Self {
-        Self {
-            names: HashSet::new(),
-            other: OTHER_SERVICE.into(),
-        }
+        Self { names: HashSet::new(), other: OTHER_SERVICE.into() }
     }
 }
 

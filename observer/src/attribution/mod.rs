@@ -126,11 +126,7 @@ impl Attribution {
     }
 
     /// The service of an exchange.
-    pub fn attribute(
-        &mut self,
-        request: &RequestFacts<'_>,
-        upstream: Option<&UpstreamFacts<'_>>,
-    ) -> Attributed {
+    pub fn attribute(&mut self, request: &RequestFacts<'_>, upstream: Option<&UpstreamFacts<'_>>) -> Attributed {
         match upstream {
             None => self.routed(request).unwrap_or(Attributed::Unattributed),
             Some(upstream) => {
@@ -153,10 +149,9 @@ impl Attribution {
             self.services.of_host(upstream.host, candidates);
         }
         match candidates[..] {
-            [] => self.routed(request).unwrap_or_else(|| Attributed::Service {
-                service: self.fallback.name(upstream),
-                route: None,
-            }),
+            [] => self
+                .routed(request)
+                .unwrap_or_else(|| Attributed::Service { service: self.fallback.name(upstream), route: None }),
             [service] => self.of_service(service, request),
             _ => {
                 self.narrow(upstream, candidates);
@@ -173,9 +168,7 @@ impl Attribution {
         }
         if let Some(path) = upstream.path {
             let path = normalize(path_of(path));
-            retain_if_any(candidates, |id| {
-                path.starts_with(&self.services.get(id).path)
-            });
+            retain_if_any(candidates, |id| path.starts_with(&self.services.get(id).path));
         }
     }
 
@@ -184,8 +177,7 @@ impl Attribution {
         if let [service] = candidates {
             return self.of_service(*service, request);
         }
-        let is_candidate =
-            |service: Option<u32>| service.is_some_and(|id| candidates.contains(&id));
+        let is_candidate = |service: Option<u32>| service.is_some_and(|id| candidates.contains(&id));
         if let Some((Some(id), route)) = self.router.find(request, is_candidate) {
             return self.named(id, route);
         }

@@ -36,11 +36,7 @@ impl<T: Default> Prefixes<T> {
                 parent = nodes[at].parent;
             }
             let prefix = prefix.into();
-            nodes.push(Node {
-                prefix,
-                parent,
-                value,
-            });
+            nodes.push(Node { prefix, parent, value });
         }
         Self { nodes }
     }
@@ -49,10 +45,7 @@ impl<T: Default> Prefixes<T> {
 impl<T> Prefixes<T> {
     /// The values of all prefixes that `path` begins with, the longest first.
     pub fn of(&self, path: &[u8]) -> impl Iterator<Item = &T> {
-        let mut at = self
-            .nodes
-            .partition_point(|node| *node.prefix <= *path)
-            .checked_sub(1);
+        let mut at = self.nodes.partition_point(|node| *node.prefix <= *path).checked_sub(1);
         while let Some(i) = at.filter(|&i| !path.starts_with(&self.nodes[i].prefix)) {
             at = self.nodes[i].parent;
         }

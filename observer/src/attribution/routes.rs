@@ -39,20 +39,9 @@ impl Router {
         let mut by_service = Vec::new();
         let mut split = Vec::new();
         for (service, id) in config.services.iter().zip(0..) {
-            by_service.push(
-                service
-                    .routes
-                    .iter()
-                    .map(|route| route.name.clone())
-                    .collect(),
-            );
+            by_service.push(service.routes.iter().map(|route| route.name.clone()).collect());
             if service.enabled {
-                split.extend(
-                    service
-                        .routes
-                        .iter()
-                        .flat_map(|route| by_path(Some(id), route)),
-                );
+                split.extend(service.routes.iter().flat_map(|route| by_path(Some(id), route)));
             }
         }
         split.extend(config.routes.iter().flat_map(|route| by_path(None, route)));
@@ -68,17 +57,11 @@ impl Router {
 
     /// The names of a service's routes.
     pub fn routes_of(&self, service: u32) -> &[Option<Arc<str>>] {
-        self.by_service
-            .get(service as usize)
-            .map_or(&[], Vec::as_slice)
+        self.by_service.get(service as usize).map_or(&[], Vec::as_slice)
     }
 
     /// The route that the request takes among those whose service is accepted.
-    pub fn find(
-        &self,
-        request: &RequestFacts<'_>,
-        accepts: impl Fn(Option<u32>) -> bool,
-    ) -> Option<Found> {
+    pub fn find(&self, request: &RequestFacts<'_>, accepts: impl Fn(Option<u32>) -> bool) -> Option<Found> {
         if self.entries.is_empty() {
             return None;
         }
@@ -104,10 +87,7 @@ impl Router {
         });
         let fits = move |own: Option<u16>| own.is_none_or(|own| own == port);
         let plain = self.plain_hosts.get(&*name).map_or(&[][..], Vec::as_slice);
-        let plain = plain
-            .iter()
-            .filter(move |(port, _)| fits(*port))
-            .map(|(_, index)| index);
+        let plain = plain.iter().filter(move |(port, _)| fits(*port)).map(|(_, index)| index);
         let wildcard = self
             .wildcard_hosts
             .iter()

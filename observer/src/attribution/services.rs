@@ -61,8 +61,7 @@ impl Known {
     pub fn has_host(&self, host: &str) -> bool {
         let (name, port) = split(host);
         self.hosts.iter().any(|(own, own_port)| {
-            own.eq_ignore_ascii_case(name)
-                && (port.is_none() || own_port.is_none() || port == *own_port)
+            own.eq_ignore_ascii_case(name) && (port.is_none() || own_port.is_none() || port == *own_port)
         })
     }
 }

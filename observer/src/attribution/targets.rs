@@ -27,11 +27,8 @@ struct Name {
 
 impl Targets {
     pub fn new(config: &Config) -> Self {
-        let mut targets = Self {
-            by_address: FxHashMap::default(),
-            by_socket: FxHashMap::default(),
-            names: BTreeMap::new(),
-        };
+        let mut targets =
+            Self { by_address: FxHashMap::default(), by_socket: FxHashMap::default(), names: BTreeMap::new() };
         for (service, id) in config.services.iter().zip(0..) {
             match upstream_of(service, config) {
                 Some(upstream) => upstream.targets.iter().for_each(|t| targets.add(id, t)),

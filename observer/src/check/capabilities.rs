@@ -72,36 +72,20 @@ const CAPABILITIES: [Capability; 7] = [
 /// `/proc/self/status`, `None` where it cannot be read.
 pub(super) fn rows(effective: Option<u64>, version: Option<Version>) -> Vec<Row> {
     let Some(effective) = effective else {
-        return vec![Row::warn(
-            "capabilities",
-            "/proc/self/status is not readable",
-            "mount /proc",
-        )];
+        return vec![Row::warn("capabilities", "/proc/self/status is not readable", "mount /proc")];
     };
     let limit_is_gone = version.is_some_and(|version| version >= LOCKED_MEMORY_UNTIL);
     CAPABILITIES
         .iter()
         .map(|capability| match capability.name {
-            "CAP_SYS_RESOURCE" if limit_is_gone => row(
-                &Capability {
-                    without: Verdict::Ok,
-                    ..*capability
-                },
-                effective,
-            ),
+            "CAP_SYS_RESOURCE" if limit_is_gone => row(&Capability { without: Verdict::Ok, ..*capability }, effective),
             _ => row(capability, effective),
         })
         .collect()
 }
 
 fn row(capability: &Capability, effective: u64) -> Row {
-    let Capability {
-        name,
-        bit,
-        need,
-        without,
-        stands_in,
-    } = capability;
+    let Capability { name, bit, need, without, stands_in } = capability;
     let has = |bit: u32| effective >> bit & 1 == 1;
     let other = stands_in.filter(|(_, bit)| has(*bit));
     let mend = format!("run as root, or give the observer {name}");

@@ -55,10 +55,8 @@ fn helpers_row(btf: Option<&Btf>) -> Row {
         .collect();
     match absent.is_empty() {
         true => Row::ok("BPF helpers", "all there"),
-        false => Row::missing(
-            "BPF helpers",
-            format!("not in this kernel: {}", absent.join(", ")),
-            "boot a later Linux",
-        ),
+        false => {
+            Row::missing("BPF helpers", format!("not in this kernel: {}", absent.join(", ")), "boot a later Linux")
+        }
     }
 }

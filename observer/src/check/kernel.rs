@@ -29,15 +29,9 @@ pub(super) fn release_row(release: &str, version: Option<Version>) -> Row {
         Some(_) => Row::warn(
             "kernel",
             release,
-            format!(
-                "boot Linux {major}.{minor} or later, unless the hooks below are there all the same"
-            ),
+            format!("boot Linux {major}.{minor} or later, unless the hooks below are there all the same"),
         ),
-        None => Row::warn(
-            "kernel",
-            format!("`{release}`, which tells no version"),
-            "rely on the hooks below",
-        ),
+        None => Row::warn("kernel", format!("`{release}`, which tells no version"), "rely on the hooks below"),
     }
 }
 
@@ -56,14 +50,9 @@ pub(super) fn machine_row(machine: &str) -> Row {
 pub(super) fn lockdown_row(content: io::Result<String>) -> Row {
     let name = "lockdown";
     let Ok(content) = content else {
-        return Row::ok(
-            name,
-            "not readable (securityfs not mounted?); what it forbids shows when programs load",
-        );
+        return Row::ok(name, "not readable (securityfs not mounted?); what it forbids shows when programs load");
     };
-    let level = content
-        .split_once('[')
-        .and_then(|(_, rest)| rest.split_once(']'));
+    let level = content.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
     match level.map(|(level, _)| level) {
         Some("none") => Row::ok(name, "none"),
         Some("integrity") => Row::ok(name, "integrity; the hooks in use are allowed"),
@@ -72,11 +61,7 @@ pub(super) fn lockdown_row(content: io::Result<String>) -> Row {
             "confidentiality; reading kernel memory by helper is forbidden",
             "boot with lockdown=integrity if the programs do not load",
         ),
-        _ => Row::warn(
-            name,
-            content.trim(),
-            "see kernel_lockdown(7) for this level",
-        ),
+        _ => Row::warn(name, content.trim(), "see kernel_lockdown(7) for this level"),
     }
 }
 
@@ -90,20 +75,9 @@ pub(super) fn jit_row(content: io::Result<String>) -> Row {
             "sysctl net.core.bpf_jit_enable=1",
         ),
         Ok("1") => Row::ok(name, "on"),
-        Ok("2") => Row::warn(
-            name,
-            "on, and it logs every program it compiles",
-            "sysctl net.core.bpf_jit_enable=1",
-        ),
-        Ok(other) => Row::warn(
-            name,
-            format!("`{other}`"),
-            "sysctl net.core.bpf_jit_enable=1",
-        ),
-        Err(_) => Row::ok(
-            name,
-            "not readable here: only the host's network namespace shows it",
-        ),
+        Ok("2") => Row::warn(name, "on, and it logs every program it compiles", "sysctl net.core.bpf_jit_enable=1"),
+        Ok(other) => Row::warn(name, format!("`{other}`"), "sysctl net.core.bpf_jit_enable=1"),
+        Err(_) => Row::ok(name, "not readable here: only the host's network namespace shows it"),
     }
 }
 
@@ -116,14 +90,8 @@ pub(super) fn pid_namespace_row(inode: io::Result<u64>, levels: Option<usize>) -
                 `hostPID: true` in Kubernetes";
     match (inode, levels) {
         (Ok(FIRST_PID_NAMESPACE), Some(1)) => Row::ok(name, "the host's"),
-        (Ok(FIRST_PID_NAMESPACE), _) => Row::warn(
-            name,
-            "the host's, but /proc does not say whose it shows",
-            mend,
-        ),
-        (Ok(_), Some(levels @ 2..)) => {
-            Row::missing(name, format!("a container's, {levels} levels deep"), mend)
-        }
+        (Ok(FIRST_PID_NAMESPACE), _) => Row::warn(name, "the host's, but /proc does not say whose it shows", mend),
+        (Ok(_), Some(levels @ 2..)) => Row::missing(name, format!("a container's, {levels} levels deep"), mend),
         (Ok(_), _) => Row::missing(name, "a container's own", mend),
         (Err(e), _) => Row::missing(name, format!("not readable: {e}"), "mount /proc"),
     }
@@ -132,9 +100,7 @@ pub(super) fn pid_namespace_row(inode: io::Result<u64>, levels: Option<usize>) -
 /// `limit` in bytes, `None` for no limit.
 pub(super) fn locked_memory_row(limit: Option<u64>, version: Option<Version>) -> Row {
     let name = "locked memory";
-    let shown = limit.map_or("no limit".to_owned(), |bytes| {
-        format!("{} KiB", bytes / 1024)
-    });
+    let shown = limit.map_or("no limit".to_owned(), |bytes| format!("{} KiB", bytes / 1024));
     match (limit, version) {
         (_, Some(version)) if version >= LOCKED_MEMORY_UNTIL => {
             Row::ok(name, format!("{shown}; does not matter since Linux 5.11"))

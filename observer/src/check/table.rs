@@ -5,11 +5,7 @@ use super::{Row, Verdict, can_observe};
 /// The rows in aligned columns, what to do below each that needs it, and the answer as the last
 /// line; with a line feed at the end. `colour` marks the verdicts for a terminal.
 pub fn render(rows: &[Row], colour: bool) -> String {
-    let width = rows
-        .iter()
-        .map(|row| row.name.chars().count())
-        .max()
-        .unwrap_or(0);
+    let width = rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0);
     let mut text = String::new();
     for row in rows {
         let verdict = marked(row.verdict, colour);

@@ -45,27 +45,15 @@ fn only_the_known_architecture_passes() {
 fn each_level_of_lockdown_is_told() {
     for (text, verdict, says) in [
         ("[none] integrity confidentiality\n", Verdict::Ok, "none"),
-        (
-            "none [integrity] confidentiality\n",
-            Verdict::Ok,
-            "integrity",
-        ),
-        (
-            "none integrity [confidentiality]\n",
-            Verdict::Warn,
-            "confidentiality",
-        ),
+        ("none [integrity] confidentiality\n", Verdict::Ok, "integrity"),
+        ("none integrity [confidentiality]\n", Verdict::Warn, "confidentiality"),
         ("surprise\n", Verdict::Warn, "surprise"),
     ] {
         let row = kernel::lockdown_row(content(text));
         assert_eq!(row.verdict, verdict, "{text}");
         assert!(row.found.starts_with(says), "{row:?}");
     }
-    assert!(
-        kernel::lockdown_row(absent())
-            .found
-            .contains("not readable")
-    );
+    assert!(kernel::lockdown_row(absent()).found.contains("not readable"));
 }
 
 #[test]
@@ -79,42 +67,26 @@ fn an_interpreter_is_a_warning() {
 #[test]
 fn a_containers_process_ids_are_in_the_way() {
     const FIRST: u64 = 4_026_531_836;
-    assert_eq!(
-        kernel::pid_namespace_row(Ok(FIRST), Some(1)).verdict,
-        Verdict::Ok
-    );
-    assert_eq!(
-        kernel::pid_namespace_row(Ok(4_026_532_200), Some(1)).verdict,
-        Verdict::Missing
-    );
+    assert_eq!(kernel::pid_namespace_row(Ok(FIRST), Some(1)).verdict, Verdict::Ok);
+    assert_eq!(kernel::pid_namespace_row(Ok(4_026_532_200), Some(1)).verdict, Verdict::Missing);
     let nested = kernel::pid_namespace_row(Ok(4_026_532_200), Some(2));
     assert_eq!(nested.verdict, Verdict::Missing);
     assert!(nested.mend.unwrap().contains("--pid=host"));
-    assert_eq!(
-        kernel::pid_namespace_row(absent(), None).verdict,
-        Verdict::Missing
-    );
+    assert_eq!(kernel::pid_namespace_row(absent(), None).verdict, Verdict::Missing);
 }
 
 #[test]
 fn with_every_capability_all_rows_are_good() {
     let rows = capabilities::rows(Some(ALL), NOW);
     assert_eq!(rows.len(), 7);
-    assert!(
-        rows.iter()
-            .all(|row| row.verdict == Verdict::Ok && row.found.starts_with("held"))
-    );
+    assert!(rows.iter().all(|row| row.verdict == Verdict::Ok && row.found.starts_with("held")));
 }
 
 #[test]
 fn sys_admin_stands_in_for_bpf_and_perfmon() {
     let without = ALL & !(1 << 38) & !(1 << 39);
     for name in ["CAP_BPF", "CAP_PERFMON"] {
-        assert!(
-            capability(name, without, (6, 18))
-                .found
-                .starts_with("CAP_SYS_ADMIN stands in")
-        );
+        assert!(capability(name, without, (6, 18)).found.starts_with("CAP_SYS_ADMIN stands in"));
         let neither = capability(name, without & !(1 << 21), (6, 18));
         assert_eq!(neither.verdict, Verdict::Missing);
         assert!(neither.mend.unwrap().contains(name));
@@ -129,27 +101,14 @@ fn with_no_capability_each_row_says_what_is_lost() {
     assert_eq!(verdict("CAP_DAC_READ_SEARCH"), Verdict::Warn);
     assert_eq!(verdict("CAP_NET_ADMIN"), Verdict::Ok);
     assert_eq!(verdict("CAP_SYS_RESOURCE"), Verdict::Ok);
-    assert_eq!(
-        capability("CAP_SYS_RESOURCE", 0, (5, 10)).verdict,
-        Verdict::Warn
-    );
-    assert!(
-        capability("CAP_DAC_READ_SEARCH", 1 << 1, (6, 18))
-            .found
-            .contains("CAP_DAC_OVERRIDE")
-    );
+    assert_eq!(capability("CAP_SYS_RESOURCE", 0, (5, 10)).verdict, Verdict::Warn);
+    assert!(capability("CAP_DAC_READ_SEARCH", 1 << 1, (6, 18)).found.contains("CAP_DAC_OVERRIDE"));
 }
 
 #[test]
 fn the_limit_on_locked_memory_counts_before_5_11_only() {
-    assert_eq!(
-        kernel::locked_memory_row(Some(65536), Some((5, 10))).verdict,
-        Verdict::Warn
-    );
-    assert_eq!(
-        kernel::locked_memory_row(None, Some((5, 10))).verdict,
-        Verdict::Ok
-    );
+    assert_eq!(kernel::locked_memory_row(Some(65536), Some((5, 10))).verdict, Verdict::Warn);
+    assert_eq!(kernel::locked_memory_row(None, Some((5, 10))).verdict, Verdict::Ok);
     let row = kernel::locked_memory_row(Some(8 << 20), Some((5, 11)));
     assert_eq!((row.verdict, &row.found[..8]), (Verdict::Ok, "8192 KiB"));
 }
@@ -166,10 +125,7 @@ fn without_btf_every_hook_is_missing() {
 
 #[test]
 fn the_table_is_aligned_and_ends_with_the_answer() {
-    let mut rows = vec![
-        Row::ok("kernel", "6.18"),
-        Row::warn("BPF compiler", "off", "turn it on"),
-    ];
+    let mut rows = vec![Row::ok("kernel", "6.18"), Row::warn("BPF compiler", "off", "turn it on")];
     assert_eq!(
         render(&rows, false),
         "ok       kernel        6.18\n\
@@ -181,10 +137,7 @@ fn the_table_is_aligned_and_ends_with_the_answer() {
     rows.push(Row::missing("BTF", "not there", "boot another kernel"));
     let text = render(&rows, false);
     let last = text.lines().last().unwrap();
-    assert!(
-        last.starts_with("This host cannot be observed yet: mend BTF "),
-        "{last}"
-    );
+    assert!(last.starts_with("This host cannot be observed yet: mend BTF "), "{last}");
     assert!(render(&rows, true).contains("\x1b[31mmissing\x1b[0m  BTF"));
 }
 

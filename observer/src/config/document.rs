@@ -25,10 +25,7 @@ impl Document {
         };
         let root = serde_saphyr::from_str_with_options(text, options)
             .map_err(|error: Error| syntax_error(file, error.without_snippet()))?;
-        Ok(Self {
-            file: file.to_owned(),
-            root,
-        })
+        Ok(Self { file: file.to_owned(), root })
     }
 
     /// The whole document as a value.
@@ -56,12 +53,7 @@ pub struct Value<'a> {
 impl<'a> Value<'a> {
     /// The error that names this value's file, line and key.
     pub fn fail(&self, problem: Problem) -> ConfigError {
-        ConfigError::Value {
-            file: self.file.to_owned(),
-            line: self.line,
-            key: self.key.clone(),
-            problem,
-        }
+        ConfigError::Value { file: self.file.to_owned(), line: self.line, key: self.key.clone(), problem }
     }
 
     /// Line of the value's key, or of the item itself in a list; from 1.
@@ -75,10 +67,9 @@ impl<'a> Value<'a> {
         let is_known = |key: &str| read.contains(&key) || known.iter().any(|k| k.contains(&key));
         match pairs.iter().find(|(key, _)| !is_known(&key.name)) {
             None => Ok(Fields { of: self.clone() }),
-            Some((key, node)) => Err(self.child(key, node).fail(Problem::UnknownKey {
-                key: key.name.clone(),
-                expected: listed(read, known),
-            })),
+            Some((key, node)) => Err(self
+                .child(key, node)
+                .fail(Problem::UnknownKey { key: key.name.clone(), expected: listed(read, known) })),
         }
     }
 
@@ -142,11 +133,7 @@ impl<'a> Value<'a> {
         let number = self.integer()?;
         match u16::try_from(number) {
             Ok(port) if port > 0 => Ok(port),
-            _ => Err(self.fail(Problem::value(
-                number,
-                "a port",
-                "give a number from 1 to 65535",
-            ))),
+            _ => Err(self.fail(Problem::value(number, "a port", "give a number from 1 to 65535"))),
         }
     }
 
@@ -164,18 +151,8 @@ impl<'a> Value<'a> {
     }
 
     fn child(&self, key: &'a Key, node: &'a Node) -> Value<'a> {
-        let key_path = if self.is_root {
-            key.name.clone()
-        } else {
-            format!("{}.{}", self.key, key.name)
-        };
-        Value {
-            file: self.file,
-            key: key_path,
-            line: key.line,
-            node,
-            is_root: false,
-        }
+        let key_path = if self.is_root { key.name.clone() } else { format!("{}.{}", self.key, key.name) };
+        Value { file: self.file, key: key_path, line: key.line, node, is_root: false }
     }
 
     fn wrong(&self, expected: &'static str) -> ConfigError {
@@ -199,16 +176,11 @@ impl<'a> Fields<'a> {
 
     /// The items of the list under `key`; none where it is absent.
     pub fn list(&self, key: &str) -> Result<Vec<Value<'a>>> {
-        self.get(key)
-            .map_or_else(|| Ok(Vec::new()), |value| value.items())
+        self.get(key).map_or_else(|| Ok(Vec::new()), |value| value.items())
     }
 
     /// Reads the value under `key`, if there is one.
-    pub fn read<T>(
-        &self,
-        key: &str,
-        read: impl FnOnce(&Value<'a>) -> Result<T>,
-    ) -> Result<Option<T>> {
+    pub fn read<T>(&self, key: &str, read: impl FnOnce(&Value<'a>) -> Result<T>) -> Result<Option<T>> {
         self.get(key).as_ref().map(read).transpose()
     }
 
@@ -225,11 +197,7 @@ impl<'a> Fields<'a> {
 
 fn syntax_error(file: &str, error: &Error) -> ConfigError {
     let line = error.location().map_or(1, |location| location.line());
-    ConfigError::Syntax {
-        file: file.to_owned(),
-        line: line.max(1),
-        reason: reason_of(error),
-    }
+    ConfigError::Syntax { file: file.to_owned(), line: line.max(1), reason: reason_of(error) }
 }
 
 /// The parser's words without the place, which stands before them, and without its advice to programmers.
@@ -249,10 +217,6 @@ fn reason_of(error: &Error) -> String {
 }
 
 fn listed(read: &[&str], known: &[&[&str]]) -> String {
-    let more = if known.iter().all(|keys| keys.is_empty()) {
-        ""
-    } else {
-        ", …"
-    };
+    let more = if known.iter().all(|keys| keys.is_empty()) { "" } else { ", …" };
     format!("{}{more}", read.join(", "))
 }

@@ -77,11 +77,7 @@ impl FromStr for Url {
         if let Some(rest) = rest.strip_prefix("unix:") {
             let (socket, path) = rest.split_once(':').unwrap_or((rest, ""));
             let endpoint = unix(socket)?;
-            return Ok(Self {
-                protocol,
-                endpoint,
-                path: path_of(path),
-            });
+            return Ok(Self { protocol, endpoint, path: path_of(path) });
         }
         let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
         let address = authority.rsplit_once('@').map_or(authority, |(_, a)| a);
@@ -90,11 +86,7 @@ impl FromStr for Url {
         if !is_host(host) || port == 0 {
             return Err(NotAnEndpoint);
         }
-        Ok(Self {
-            protocol,
-            endpoint: Endpoint::tcp(host, port),
-            path: path_of(path),
-        })
+        Ok(Self { protocol, endpoint: Endpoint::tcp(host, port), path: path_of(path) })
     }
 }
 
@@ -131,11 +123,7 @@ fn digits(text: &str) -> Option<u16> {
 
 fn unix(path: &str) -> Result<Endpoint, NotAnEndpoint> {
     let is_path = path.starts_with('/') || path.starts_with('@');
-    if is_path && path.len() > 1 {
-        Ok(Endpoint::Unix(path.into()))
-    } else {
-        Err(NotAnEndpoint)
-    }
+    if is_path && path.len() > 1 { Ok(Endpoint::Unix(path.into())) } else { Err(NotAnEndpoint) }
 }
 
 fn path_of(text: &str) -> Option<String> {
@@ -149,14 +137,7 @@ mod tests {
 
     #[test]
     fn an_endpoint_is_a_host_with_port_or_a_socket_path() {
-        for text in [
-            "a:1",
-            "10.0.0.1:65535",
-            "[::1]:80",
-            "unix:/run/a.sock",
-            "unix:@name",
-            "a_b-c.d:8",
-        ] {
+        for text in ["a:1", "10.0.0.1:65535", "[::1]:80", "unix:/run/a.sock", "unix:@name", "a_b-c.d:8"] {
             assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), text);
         }
         for text in [
@@ -190,25 +171,14 @@ mod tests {
             ("http://[::1]:81/x", "http", "[::1]:81", Some("/x")),
             ("http://u:p@a:82", "http", "a:82", None),
             ("http://a?x=/y", "http", "a:80", None),
-            (
-                "http://unix:/run/a.sock:/x",
-                "http",
-                "unix:/run/a.sock",
-                Some("/x"),
-            ),
+            ("http://unix:/run/a.sock:/x", "http", "unix:/run/a.sock", Some("/x")),
         ] {
             let url: Url = text.parse().unwrap();
             assert_eq!(url.protocol, protocol, "{text}");
             assert_eq!(url.endpoint.to_string(), endpoint, "{text}");
             assert_eq!(url.path.as_deref(), path, "{text}");
         }
-        for text in [
-            "a:80",
-            "http://",
-            "http://:80",
-            "http://a:99999",
-            "http://a b",
-        ] {
+        for text in ["a:80", "http://", "http://:80", "http://a:99999", "http://a b"] {
             assert_eq!(text.parse::<Url>(), Err(NotAnEndpoint), "{text}");
         }
     }

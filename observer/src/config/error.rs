@@ -52,27 +52,13 @@ pub enum Problem {
     #[error("unknown key {key:?}; expected one of {expected}")]
     UnknownKey { key: String, expected: String },
     #[error("is {found}; write {expected}")]
-    Type {
-        found: String,
-        expected: &'static str,
-    },
+    Type { found: String, expected: &'static str },
     #[error("has no {what}; {next}")]
-    Missing {
-        what: &'static str,
-        next: &'static str,
-    },
+    Missing { what: &'static str, next: &'static str },
     #[error("{found:?} is not {what}; {next}")]
-    Value {
-        found: String,
-        what: &'static str,
-        next: &'static str,
-    },
+    Value { found: String, what: &'static str, next: &'static str },
     #[error("the {kind} {name:?} is already on line {first}; give each its own name")]
-    Duplicate {
-        kind: &'static str,
-        name: String,
-        first: u64,
-    },
+    Duplicate { kind: &'static str, name: String, first: u64 },
     #[error("no {kind} in this file is called {name:?}; add it or correct the name")]
     UnknownReference { kind: &'static str, name: String },
     #[error("{pattern:?} is not a regular expression the observer can use: {reason}; rewrite it")]

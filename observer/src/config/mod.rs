@@ -124,13 +124,7 @@ pub struct Upstream {
 impl Service {
     /// An enabled service without path and routes.
     pub fn new(name: &str, endpoint: Endpoint) -> Self {
-        Self {
-            name: name.into(),
-            enabled: true,
-            endpoint,
-            path: None,
-            routes: Vec::new(),
-        }
+        Self { name: name.into(), enabled: true, endpoint, path: None, routes: Vec::new() }
     }
 }
 
@@ -140,14 +134,9 @@ impl Config {
     /// # Errors
     /// The first thing that is wrong with either, the observer's own first.
     pub fn load(observer: Option<&Path>, kong: Option<&Path>) -> Result<Self, ConfigError> {
-        let own = observer
-            .map(|path| load(path, Self::parse_own))
-            .transpose()?;
+        let own = observer.map(|path| load(path, Self::parse_own)).transpose()?;
         let kong = kong.map(|path| load(path, Self::parse_kong)).transpose()?;
-        Ok(Self::merge(
-            own.unwrap_or_default(),
-            kong.unwrap_or_default(),
-        ))
+        Ok(Self::merge(own.unwrap_or_default(), kong.unwrap_or_default()))
     }
 
     /// Reads the text of Kong's declarative file, format 1.1, 2.1 or 3.0. `name` is the file's name, for errors.
@@ -163,10 +152,8 @@ impl Config {
     /// One configuration of two: services and upstreams of `own` replace those of `kong` that have the same name.
     pub fn merge(own: Self, mut kong: Self) -> Self {
         let mut merged = own;
-        kong.services
-            .retain(|service| merged.services.iter().all(|s| s.name != service.name));
-        kong.upstreams
-            .retain(|upstream| merged.upstreams.iter().all(|u| u.name != upstream.name));
+        kong.services.retain(|service| merged.services.iter().all(|s| s.name != service.name));
+        kong.upstreams.retain(|upstream| merged.upstreams.iter().all(|u| u.name != upstream.name));
         merged.services.append(&mut kong.services);
         merged.routes.append(&mut kong.routes);
         merged.upstreams.append(&mut kong.upstreams);
@@ -175,10 +162,7 @@ impl Config {
     }
 }
 
-fn load(
-    path: &Path,
-    parse: impl FnOnce(&str, &str) -> Result<Config, ConfigError>,
-) -> Result<Config, ConfigError> {
+fn load(path: &Path, parse: impl FnOnce(&str, &str) -> Result<Config, ConfigError>) -> Result<Config, ConfigError> {
     let file = path.display().to_string();
     let text = match read_text(path) {
         Ok(text) => text,
@@ -194,8 +178,6 @@ fn load(
 fn read_text(path: &Path) -> std::io::Result<String> {
     let mut bytes = Vec::new();
     // One byte more than the limit tells a file that is too large from one that just fits.
-    File::open(path)?
-        .take(MAX_FILE_BYTES + 1)
-        .read_to_end(&mut bytes)?;
+    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
     String::from_utf8(bytes).map_err(|error| std::io::Error::other(error.utf8_error()))
 }

@@ -8,26 +8,18 @@ use super::{Config, ConfigError, Route, Service, Upstream};
 const SERVICE: &[&str] = &["name", "url", "protocol", "host", "port", "path", "routes"];
 
 pub fn parse(document: &Document) -> Result<Config, ConfigError> {
-    let top = document
-        .root()
-        .fields(&["services", "upstreams", "datastore"], &[])?;
+    let top = document.root().fields(&["services", "upstreams", "datastore"], &[])?;
     let (mut services, mut routes) = (Names::new("service"), Names::new("route"));
     let mut upstreams = Names::new("upstream");
     Ok(Config {
-        services: top.each("services", |value| {
-            service(value, &mut services, &mut routes)
-        })?,
+        services: top.each("services", |value| service(value, &mut services, &mut routes))?,
         routes: Vec::new(),
         upstreams: top.each("upstreams", |value| upstream(value, &mut upstreams))?,
         datastore: top.read("datastore", endpoint)?,
     })
 }
 
-fn service(
-    value: &Value<'_>,
-    names: &mut Names,
-    route_names: &mut Names,
-) -> Result<Service, ConfigError> {
+fn service(value: &Value<'_>, names: &mut Names, route_names: &mut Names) -> Result<Service, ConfigError> {
     let fields = value.fields(SERVICE, &[])?;
     let Some(name) = fields.get("name") else {
         return Err(fields.missing("name", "add name: and the label it has in the metrics"));

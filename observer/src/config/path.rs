@@ -135,11 +135,7 @@ mod tests {
             ("/%zz%4", "/%zz%4"),
             ("*", "*"),
         ] {
-            assert_eq!(
-                String::from_utf8_lossy(&normalize(path.as_bytes())),
-                normal,
-                "{path}"
-            );
+            assert_eq!(String::from_utf8_lossy(&normalize(path.as_bytes())), normal, "{path}");
         }
     }
 

@@ -119,19 +119,8 @@ mod tests {
 
     #[test]
     fn a_bad_expression_says_why_in_one_line() {
-        assert_eq!(
-            Pattern::path("/(").unwrap_err().to_string(),
-            "unclosed group"
-        );
-        assert_eq!(
-            Pattern::path("/a)(b").unwrap_err().to_string(),
-            "unopened group"
-        );
-        assert!(
-            !Pattern::path("/(?=a)")
-                .unwrap_err()
-                .to_string()
-                .contains('\n')
-        );
+        assert_eq!(Pattern::path("/(").unwrap_err().to_string(), "unclosed group");
+        assert_eq!(Pattern::path("/a)(b").unwrap_err().to_string(), "unopened group");
+        assert!(!Pattern::path("/(?=a)").unwrap_err().to_string().contains('\n'));
     }
 }

@@ -9,16 +9,7 @@ use super::error::{ConfigError, Problem};
 use super::path::normalize;
 use super::pattern::{PathRule, PatternError};
 
-const PROTOCOLS: [&str; 8] = [
-    "http",
-    "https",
-    "grpc",
-    "grpcs",
-    "tcp",
-    "tls",
-    "tls_passthrough",
-    "udp",
-];
+const PROTOCOLS: [&str; 8] = ["http", "https", "grpc", "grpcs", "tcp", "tls", "tls_passthrough", "udp"];
 
 /// The names of one kind of thing, each with its line, so that a second one is found.
 pub struct Names {
@@ -36,21 +27,14 @@ impl Names {
         let text = name.text()?;
         match self.lines.insert(text.to_owned(), name.line()) {
             None => Ok(()),
-            Some(first) => Err(name.fail(Problem::Duplicate {
-                kind: self.kind,
-                name: text.to_owned(),
-                first,
-            })),
+            Some(first) => Err(name.fail(Problem::Duplicate { kind: self.kind, name: text.to_owned(), first })),
         }
     }
 }
 
 pub fn host<'a>(value: &Value<'a>) -> Result<&'a str, ConfigError> {
     let text = value.text()?;
-    let bare = text
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(text);
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     if is_host(bare) {
         return Ok(bare);
     }
@@ -81,11 +65,7 @@ pub struct Address {
 /// port 80 for `protocol: https` too, and 443 only from a url: `https_port` says what this file does.
 pub fn address(fields: &Fields<'_>, https_port: u16) -> Result<Address, ConfigError> {
     let scheme = fields.read("protocol", protocol)?;
-    let default_port = if scheme == Some("https") {
-        https_port
-    } else {
-        80
-    };
+    let default_port = if scheme == Some("https") { https_port } else { 80 };
     let short = fields.read("url", url)?;
     let name = fields.read("host", host)?;
     let port = fields.read("port", Value::port)?;
@@ -94,9 +74,7 @@ pub fn address(fields: &Fields<'_>, https_port: u16) -> Result<Address, ConfigEr
         (None, None) => return Err(fields.missing("address", "add url: or host:")),
         (None, Some(Endpoint::Tcp { host, port: p })) => Endpoint::tcp(host, port.unwrap_or(*p)),
         (None, Some(unix)) => unix.clone(),
-        (Some(name), Some(Endpoint::Tcp { port: p, .. })) => {
-            Endpoint::tcp(name, port.unwrap_or(*p))
-        }
+        (Some(name), Some(Endpoint::Tcp { port: p, .. })) => Endpoint::tcp(name, port.unwrap_or(*p)),
         (Some(name), _) => Endpoint::tcp(name, port.unwrap_or(default_port)),
     };
     let path = path.or(short.and_then(|address| address.path));
@@ -111,17 +89,13 @@ fn url(value: &Value<'_>) -> Result<Address, ConfigError> {
     if !PROTOCOLS.contains(&url.protocol.as_str()) {
         return Err(bad());
     }
-    Ok(Address {
-        endpoint: url.endpoint,
-        path: url.path.as_deref().map(normal_path),
-    })
+    Ok(Address { endpoint: url.endpoint, path: url.path.as_deref().map(normal_path) })
 }
 
 pub fn endpoint(value: &Value<'_>) -> Result<Endpoint, ConfigError> {
     let text = value.text()?;
     let next = "write HOST:PORT, [IPV6]:PORT or unix:/PATH";
-    text.parse()
-        .map_err(|_| value.fail(Problem::value(text, "an address", next)))
+    text.parse().map_err(|_| value.fail(Problem::value(text, "an address", next)))
 }
 
 fn service_path(value: &Value<'_>) -> Result<Arc<str>, ConfigError> {
@@ -142,10 +116,7 @@ pub fn path_rule(value: &Value<'_>, parse: PathReader) -> Result<PathRule, Confi
 }
 
 pub fn bad_pattern(value: &Value<'_>, text: &str, error: &PatternError) -> ConfigError {
-    value.fail(Problem::Pattern {
-        pattern: text.to_owned(),
-        reason: error.to_string(),
-    })
+    value.fail(Problem::Pattern { pattern: text.to_owned(), reason: error.to_string() })
 }
 
 pub fn route_hosts(fields: &Fields<'_>) -> Result<Vec<Arc<str>>, ConfigError> {
@@ -156,10 +127,7 @@ pub fn route_hosts(fields: &Fields<'_>) -> Result<Vec<Arc<str>>, ConfigError> {
 pub fn wildcard_host(value: &Value<'_>, port: bool) -> Result<Arc<str>, ConfigError> {
     let text = value.text()?;
     let (name, given_port) = split_port(text);
-    let plain = name
-        .strip_prefix("*.")
-        .or_else(|| name.strip_suffix(".*"))
-        .unwrap_or(name);
+    let plain = name.strip_prefix("*.").or_else(|| name.strip_suffix(".*")).unwrap_or(name);
     if is_host(plain) && (port || given_port.is_none()) {
         return Ok(text.to_ascii_lowercase().into());
     }

@@ -60,10 +60,7 @@ impl fmt::Display for Kind {
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<Kind>::deserialize(deserializer)?;
-        Ok(Self {
-            line: spanned.defined.line(),
-            kind: spanned.value,
-        })
+        Ok(Self { line: spanned.defined.line(), kind: spanned.value })
     }
 }
 

@@ -9,8 +9,8 @@ use std::io;
 use std::ops::Range;
 
 use format::{
-    ENUMERATOR_BYTES, KIND_CONST, KIND_ENUM, KIND_RESTRICT, KIND_STRUCT, KIND_TYPE_TAG,
-    KIND_TYPEDEF, KIND_UNION, KIND_VOLATILE, MAGIC, MEMBER_BYTES, Reader, Type, index,
+    ENUMERATOR_BYTES, KIND_CONST, KIND_ENUM, KIND_RESTRICT, KIND_STRUCT, KIND_TYPE_TAG, KIND_TYPEDEF, KIND_UNION,
+    KIND_VOLATILE, MAGIC, MEMBER_BYTES, Reader, Type, index,
 };
 
 mod format;
@@ -31,22 +31,16 @@ pub struct Btf {
 #[derive(Debug, thiserror::Error)]
 pub enum BtfError {
     /// The file is not there or not readable.
-    #[error(
-        "cannot read {KERNEL_BTF}: the observer needs a kernel built with CONFIG_DEBUG_INFO_BTF"
-    )]
+    #[error("cannot read {KERNEL_BTF}: the observer needs a kernel built with CONFIG_DEBUG_INFO_BTF")]
     Unreadable(#[source] io::Error),
     /// The bytes are not what the format says.
     #[error("the kernel's BTF is not readable ({0}): report this with the kernel's version")]
     Malformed(&'static str),
     /// A kind of type that came after this version.
-    #[error(
-        "the kernel's BTF has types of kind {0}, unknown to this version: use a newer observer"
-    )]
+    #[error("the kernel's BTF has types of kind {0}, unknown to this version: use a newer observer")]
     UnknownKind(u32),
     /// No such structure or union.
-    #[error(
-        "this kernel has no `struct {0}`: the observer does not know its layout; use a newer observer"
-    )]
+    #[error("this kernel has no `struct {0}`: the observer does not know its layout; use a newer observer")]
     NoStructure(String),
     /// The structure has no such member.
     #[error("this kernel's `struct {structure}` has no member `{member}`: use a newer observer")]
@@ -57,9 +51,7 @@ pub enum BtfError {
         member: String,
     },
     /// A member that does not begin and end at a byte.
-    #[error(
-        "`{member}` of this kernel's `struct {structure}` is a bit field within a byte: use a newer observer"
-    )]
+    #[error("`{member}` of this kernel's `struct {structure}` is a bit field within a byte: use a newer observer")]
     BitField {
         /// The structure that was searched.
         structure: String,
@@ -84,18 +76,11 @@ impl Btf {
         let section = |at: usize| -> Result<Range<usize>, BtfError> {
             let start = header_bytes + reader.u32(at)? as usize;
             let end = start + reader.u32(at + 4)? as usize;
-            bytes
-                .get(start..end)
-                .map(|_| start..end)
-                .ok_or(BtfError::Malformed("it is cut short"))
+            bytes.get(start..end).map(|_| start..end).ok_or(BtfError::Malformed("it is cut short"))
         };
         let types = index(&reader, section(8)?)?;
         let strings = section(16)?;
-        Ok(Btf {
-            bytes,
-            strings,
-            types,
-        })
+        Ok(Btf { bytes, strings, types })
     }
 
     /// How many types it describes.
@@ -118,25 +103,19 @@ impl Btf {
     pub fn has_helper(&self, name: &str) -> bool {
         let wanted = format!("BPF_FUNC_{name}");
         self.named(&[KIND_ENUM], "bpf_func_id").any(|functions| {
-            functions.parts(ENUMERATOR_BYTES).any(|part| {
-                self.word(part)
-                    .is_some_and(|name| self.has_name(name, &wanted))
-            })
+            functions
+                .parts(ENUMERATOR_BYTES)
+                .any(|part| self.word(part).is_some_and(|name| self.has_name(name, &wanted)))
         })
     }
 
     fn named<'a>(&'a self, kinds: &'a [u32], name: &'a str) -> impl Iterator<Item = &'a Type> {
-        self.types
-            .iter()
-            .filter(move |ty| kinds.contains(&ty.kind()) && self.has_name(ty.name, name))
+        self.types.iter().filter(move |ty| kinds.contains(&ty.kind()) && self.has_name(ty.name, name))
     }
 
     fn has_name(&self, offset: u32, name: &str) -> bool {
-        let rest = self.bytes[self.strings.clone()]
-            .get(offset as usize..)
-            .unwrap_or_default();
-        rest.strip_prefix(name.as_bytes())
-            .is_some_and(|rest| rest.first() == Some(&0))
+        let rest = self.bytes[self.strings.clone()].get(offset as usize..).unwrap_or_default();
+        rest.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&0))
     }
 
     fn word(&self, at: usize) -> Option<u32> {
@@ -164,10 +143,7 @@ pub fn member_offset(btf: &Btf, structure: &str, member: &str) -> Result<u32, Bt
     let structure = structure.to_owned();
     match known {
         false => Err(BtfError::NoStructure(structure)),
-        true => Err(BtfError::NoMember {
-            structure,
-            member: member.to_owned(),
-        }),
+        true => Err(BtfError::NoMember { structure, member: member.to_owned() }),
     }
 }
 
@@ -180,18 +156,13 @@ struct Place {
 
 impl Btf {
     fn follow(&self, structure: &Type, path: &str) -> Option<Place> {
-        let (first, rest) = path
-            .split_once('.')
-            .map_or((path, None), |(a, b)| (a, Some(b)));
+        let (first, rest) = path.split_once('.').map_or((path, None), |(a, b)| (a, Some(b)));
         let place = self.member(structure, first, NESTED_MOST)?;
         match rest {
             None => Some(place),
             Some(rest) => {
                 let inner = self.follow(self.structure(place.ty)?, rest)?;
-                Some(Place {
-                    bit: place.bit + inner.bit,
-                    ..inner
-                })
+                Some(Place { bit: place.bit + inner.bit, ..inner })
             }
         }
     }
@@ -199,8 +170,7 @@ impl Btf {
     /// A member by name, in unnamed structures and unions too, those at most `depth` deep.
     fn member(&self, structure: &Type, name: &str, depth: u32) -> Option<Place> {
         structure.parts(MEMBER_BYTES).find_map(|part| {
-            let (its_name, ty, offset) =
-                (self.word(part)?, self.word(part + 4)?, self.word(part + 8)?);
+            let (its_name, ty, offset) = (self.word(part)?, self.word(part + 4)?, self.word(part + 8)?);
             let (bit, bits) = match structure.has_kind_flag() {
                 true => (offset & 0x00ff_ffff, offset >> 24),
                 false => (offset, 0),
@@ -212,10 +182,7 @@ impl Btf {
                 return None;
             }
             let inner = self.member(self.structure(ty)?, name, depth - 1)?;
-            Some(Place {
-                bit: bit + inner.bit,
-                ..inner
-            })
+            Some(Place { bit: bit + inner.bit, ..inner })
         })
     }
 

@@ -13,9 +13,7 @@ use netlink_packet_sock_diag::inet::{
     ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags as InetStates,
 };
 use netlink_packet_sock_diag::unix::nlas::UnixDiagName;
-use netlink_packet_sock_diag::unix::{
-    ShowFlags, StateFlags as UnixStates, UnixRequest, UnixResponse,
-};
+use netlink_packet_sock_diag::unix::{ShowFlags, StateFlags as UnixStates, UnixRequest, UnixResponse};
 use nix::libc;
 use nix::sched::{CloneFlags, setns};
 
@@ -72,10 +70,7 @@ pub enum DiagError {
 impl Diag {
     /// For the calling thread's own network namespace.
     pub fn own() -> Result<Self, DiagError> {
-        Ok(Diag {
-            netlink: Netlink::open()?,
-            netns: own_netns()?,
-        })
+        Ok(Diag { netlink: Netlink::open()?, netns: own_netns()? })
     }
 
     /// For the network namespace of a process. Another namespace than the caller's is entered by a
@@ -83,10 +78,7 @@ impl Diag {
     /// stays where it was made.
     pub fn of_process(pid: u32) -> Result<Self, DiagError> {
         let path = format!("/proc/{pid}/ns/net");
-        let unopened = |source| DiagError::Namespace {
-            path: path.clone(),
-            source,
-        };
+        let unopened = |source| DiagError::Namespace { path: path.clone(), source };
         let file = File::open(&path).map_err(unopened)?;
         let netns = file.metadata().map_err(unopened)?.ino() as u32;
         if netns == own_netns()? {
@@ -95,16 +87,12 @@ impl Diag {
         let maker = thread::Builder::new()
             .name("netns".to_owned())
             .spawn(move || {
-                setns(file, CloneFlags::CLONE_NEWNET).map_err(|errno| DiagError::Enter {
-                    netns,
-                    source: errno.into(),
-                })?;
+                setns(file, CloneFlags::CLONE_NEWNET)
+                    .map_err(|errno| DiagError::Enter { netns, source: errno.into() })?;
                 Netlink::open()
             })
             .map_err(DiagError::Netlink)?;
-        let netlink = maker
-            .join()
-            .map_err(|_| DiagError::Netlink(io::Error::other("the thread ended early")))??;
+        let netlink = maker.join().map_err(|_| DiagError::Netlink(io::Error::other("the thread ended early")))??;
         Ok(Diag { netlink, netns })
     }
 
@@ -126,15 +114,9 @@ impl Diag {
             protocol: IPPROTO_TCP,
             extensions: ExtensionFlags::empty(),
             states,
-            socket_id: if family == AF_INET {
-                SocketId::new_v4()
-            } else {
-                SocketId::new_v6()
-            },
+            socket_id: if family == AF_INET { SocketId::new_v4() } else { SocketId::new_v6() },
         });
-        self.dump(request, |payload| {
-            Ok(keep(InetResponseHeader::parse(payload)?))
-        })
+        self.dump(request, |payload| Ok(keep(InetResponseHeader::parse(payload)?)))
     }
 
     /// The UNIX sockets of all types in these states, with what `show` asks for, as far as `keep`
@@ -156,11 +138,7 @@ impl Diag {
     ///
     /// Two questions about one socket each, no list, unless the connection still waits to be
     /// accepted.
-    pub fn unix_peer_name(
-        &mut self,
-        inode: u32,
-        cookie: Option<u64>,
-    ) -> Result<Option<Vec<u8>>, DiagError> {
+    pub fn unix_peer_name(&mut self, inode: u32, cookie: Option<u64>) -> Result<Option<Vec<u8>>, DiagError> {
         let cookie = cookie.map_or(ANY_COOKIE, cookie_bytes);
         // Twice, since a waiting connection may be accepted between the two looks.
         for _ in 0..2 {
@@ -187,33 +165,21 @@ impl Diag {
     /// sockets by inode only.
     pub fn unix_inode(&mut self, cookie: u64) -> Result<Option<u32>, DiagError> {
         let wanted = cookie_bytes(cookie);
-        let found = self.unix(
-            UnixStates::from_bits_retain(u32::MAX),
-            ShowFlags::empty(),
-            |socket| (socket.header.cookie == wanted).then_some(socket.header.inode),
-        )?;
+        let found = self.unix(UnixStates::from_bits_retain(u32::MAX), ShowFlags::empty(), |socket| {
+            (socket.header.cookie == wanted).then_some(socket.header.inode)
+        })?;
         Ok(found.first().copied())
     }
 
-    fn unix_socket(
-        &mut self,
-        inode: u32,
-        cookie: [u8; 8],
-        show: ShowFlags,
-    ) -> Result<Option<UnixResponse>, DiagError> {
+    fn unix_socket(&mut self, inode: u32, cookie: [u8; 8], show: ShowFlags) -> Result<Option<UnixResponse>, DiagError> {
         let request = unix_request(UnixStates::empty(), show, inode, cookie);
         self.netlink.send(request, NLM_F_REQUEST)?;
         let mut answer = None;
         let mut done = false;
         while !done {
-            match self
-                .netlink
-                .receive(|payload| answer = Some(UnixResponse::parse(payload)))
-            {
+            match self.netlink.receive(|payload| answer = Some(UnixResponse::parse(payload))) {
                 // ESTALE: another socket has that inode now.
-                Err(DiagError::Refused(e))
-                    if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESTALE)) =>
-                {
+                Err(DiagError::Refused(e)) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESTALE)) => {
                     return Ok(None);
                 }
                 Err(e) => return Err(e),
@@ -241,12 +207,8 @@ impl Diag {
         let mut found: Result<Vec<T>, DecodeError> = Ok(Vec::new());
         for _ in 0..DUMP_TRIES {
             found = Ok(Vec::new());
-            self.netlink
-                .send(request.clone(), NLM_F_REQUEST | NLM_F_DUMP)?;
-            let mut so_far = Progress {
-                done: false,
-                interrupted: false,
-            };
+            self.netlink.send(request.clone(), NLM_F_REQUEST | NLM_F_DUMP)?;
+            let mut so_far = Progress { done: false, interrupted: false };
             while !so_far.done {
                 // Read to its end even after an unreadable message: the kernel takes no other
                 // question before.
@@ -272,10 +234,7 @@ impl Diag {
 /// The inode of the calling thread's network namespace.
 pub fn own_netns() -> Result<u32, DiagError> {
     let path = "/proc/thread-self/ns/net";
-    let file = fs::metadata(path).map_err(|source| DiagError::Namespace {
-        path: path.to_owned(),
-        source,
-    })?;
+    let file = fs::metadata(path).map_err(|source| DiagError::Namespace { path: path.to_owned(), source })?;
     Ok(file.ino() as u32)
 }
 
@@ -283,10 +242,7 @@ pub fn own_netns() -> Result<u32, DiagError> {
 /// (`sock_diag_save_cookie`).
 pub fn cookie_number(cookie: [u8; 8]) -> u64 {
     let [a, b, c, d, e, f, g, h] = cookie;
-    let (low, high) = (
-        u32::from_ne_bytes([a, b, c, d]),
-        u32::from_ne_bytes([e, f, g, h]),
-    );
+    let (low, high) = (u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h]));
     u64::from(high) << 32 | u64::from(low)
 }
 
@@ -307,18 +263,8 @@ fn cookie_bytes(cookie: u64) -> [u8; 8] {
     bytes
 }
 
-fn unix_request(
-    states: UnixStates,
-    show: ShowFlags,
-    inode: u32,
-    cookie: [u8; 8],
-) -> SockDiagMessage {
-    SockDiagMessage::UnixRequest(UnixRequest {
-        state_flags: states,
-        inode,
-        show_flags: show,
-        cookie,
-    })
+fn unix_request(states: UnixStates, show: ShowFlags, inode: u32, cookie: [u8; 8]) -> SockDiagMessage {
+    SockDiagMessage::UnixRequest(UnixRequest { state_flags: states, inode, show_flags: show, cookie })
 }
 
 #[cfg(test)]

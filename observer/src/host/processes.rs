@@ -20,10 +20,7 @@ impl Comm {
     /// The name cut where the kernel cuts it: at a zero, at the latest after 15 bytes.
     pub fn new(name: &[u8]) -> Self {
         let mut bytes = [0; 16];
-        for (to, from) in bytes[..15]
-            .iter_mut()
-            .zip(name.iter().take_while(|byte| **byte != 0))
-        {
+        for (to, from) in bytes[..15].iter_mut().zip(name.iter().take_while(|byte| **byte != 0)) {
             *to = *from;
         }
         Comm(bytes)
@@ -84,11 +81,8 @@ pub struct Gateway {
 /// Errors when `/proc` cannot be listed; processes that vanish or may not be read are left out.
 pub fn find_gateways(selection: &Selection) -> Result<Vec<Gateway>, ProcError> {
     let mut processes = snapshot()?;
-    let asked: Vec<u32> = processes
-        .iter()
-        .filter(|process| selection.depends_on_ports(process))
-        .map(|process| process.pid)
-        .collect();
+    let asked: Vec<u32> =
+        processes.iter().filter(|process| selection.depends_on_ports(process)).map(|process| process.pid).collect();
     let mut ports = sockets::listening_ports(&asked);
     for process in &mut processes {
         process.ports = ports.remove(&process.pid).unwrap_or_default();
@@ -100,9 +94,7 @@ pub fn find_gateways(selection: &Selection) -> Result<Vec<Gateway>, ProcError> {
 ///
 /// Errors when `/proc` cannot be listed.
 pub fn snapshot() -> Result<Vec<ProcessFacts>, ProcError> {
-    Ok(process::all_processes()?
-        .filter_map(|process| facts(&process.ok()?))
-        .collect())
+    Ok(process::all_processes()?.filter_map(|process| facts(&process.ok()?)).collect())
 }
 
 /// The gateways among these processes, in the order of their root's process id.
@@ -133,15 +125,10 @@ struct Tree<'a> {
 
 impl<'a> Tree<'a> {
     fn new(selection: &Selection, processes: &'a [ProcessFacts]) -> Self {
-        let matched = processes
-            .iter()
-            .filter(|process| selection.matches(process));
+        let matched = processes.iter().filter(|process| selection.matches(process));
         Tree {
             matched: matched.map(|process| process.pid).collect(),
-            by_pid: processes
-                .iter()
-                .map(|process| (process.pid, process))
-                .collect(),
+            by_pid: processes.iter().map(|process| (process.pid, process)).collect(),
         }
     }
 
@@ -179,9 +166,7 @@ fn facts(process: &Process) -> Option<ProcessFacts> {
         ppid: stat.ppid as u32,
         comm: Comm::new(stat.comm.as_bytes()),
         exe: process.exe().ok(),
-        netns: fs::metadata(format!("/proc/{}/ns/net", stat.pid))
-            .ok()
-            .map(|file| file.ino() as u32),
+        netns: fs::metadata(format!("/proc/{}/ns/net", stat.pid)).ok().map(|file| file.ino() as u32),
         start_ticks: stat.starttime,
         ports: BTreeSet::new(),
     })

@@ -121,11 +121,7 @@ impl Selection {
                 Selector::Name(name) => names.push(*name),
                 Selector::Exe(path) => {
                     names.extend(file_name(path));
-                    names.extend(
-                        fs::canonicalize(path)
-                            .ok()
-                            .and_then(|target| file_name(&target)),
-                    );
+                    names.extend(fs::canonicalize(path).ok().and_then(|target| file_name(&target)));
                 }
                 Selector::Pid(_) | Selector::Port(_) => {}
             }
@@ -159,10 +155,7 @@ impl Selection {
     pub fn matches(&self, process: &ProcessFacts) -> bool {
         match self.is_default() {
             true => has_default_name(process) && !process.ports.is_empty(),
-            false => self
-                .selectors
-                .iter()
-                .any(|selector| selector.matches(process)),
+            false => self.selectors.iter().any(|selector| selector.matches(process)),
         }
     }
 }
@@ -191,9 +184,7 @@ fn holds_for_others(process: &ProcessFacts) -> bool {
 }
 
 fn has_default_name(process: &ProcessFacts) -> bool {
-    DEFAULT_NAMES
-        .iter()
-        .any(|name| process.comm.as_bytes() == name.as_bytes())
+    DEFAULT_NAMES.iter().any(|name| process.comm.as_bytes() == name.as_bytes())
 }
 
 /// Whether `exe`, the target of `/proc/PID/exe`, is the file at `path`.
@@ -213,10 +204,7 @@ fn number(text: &str, value: &str, most: u32) -> Result<u32, SelectorError> {
         .parse()
         .ok()
         .filter(|number| (1..=most).contains(number))
-        .ok_or_else(|| SelectorError::Number {
-            text: text.to_owned(),
-            most,
-        })
+        .ok_or_else(|| SelectorError::Number { text: text.to_owned(), most })
 }
 
 #[cfg(test)]

@@ -105,9 +105,7 @@ pub struct Scan {
 #[derive(Debug, thiserror::Error)]
 pub enum ScanError {
     /// A process's descriptors are closed to the agent.
-    #[error(
-        "cannot list the descriptors of process {pid}: run as root or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
-    )]
+    #[error("cannot list the descriptors of process {pid}: run as root or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH")]
     Descriptors {
         /// The process.
         pid: u32,
@@ -131,10 +129,7 @@ pub fn scan(processes: &[u32]) -> Scan {
     for group in by_namespace(processes, &mut scan.failures) {
         match in_namespace(&group) {
             Ok(sockets) => scan.sockets.extend(sockets),
-            Err(source) => scan.failures.push(ScanError::Sockets {
-                pid: group.members[0],
-                source,
-            }),
+            Err(source) => scan.failures.push(ScanError::Sockets { pid: group.members[0], source }),
         }
     }
     // A list read while it changes can name a socket twice.
@@ -153,10 +148,7 @@ pub fn listening_ports(processes: &[u32]) -> HashMap<u32, BTreeSet<u16>> {
         };
         for family in [AF_INET, AF_INET6] {
             let listeners = diag.tcp(family, InetStates::LISTEN, |socket| {
-                Some((
-                    group.holders.get(&socket.inode)?,
-                    socket.socket_id.source_port,
-                ))
+                Some((group.holders.get(&socket.inode)?, socket.socket_id.source_port))
             });
             for (holders, port) in listeners.unwrap_or_default() {
                 for holder in holders {
@@ -176,11 +168,7 @@ fn in_namespace(group: &Group) -> Result<Vec<SocketFacts>, DiagError> {
     let mut sockets = Vec::new();
     for family in [AF_INET, AF_INET6] {
         sockets.extend(diag.tcp(family, InetStates::all(), |socket| {
-            Some(inet_facts(
-                &socket,
-                netns,
-                group.holders.get(&socket.inode)?,
-            ))
+            Some(inet_facts(&socket, netns, group.holders.get(&socket.inode)?))
         })?);
     }
     sockets.extend(unix_sockets(&mut diag, &group.holders)?);
@@ -196,11 +184,7 @@ fn inet_facts(socket: &InetResponseHeader, netns: u32, holders: &[u32]) -> Socke
     SocketFacts {
         cookie: cookie_number(id.cookie),
         inode: socket.inode,
-        family: if socket.family == AF_INET {
-            Family::Inet
-        } else {
-            Family::Inet6
-        },
+        family: if socket.family == AF_INET { Family::Inet } else { Family::Inet6 },
         state: TcpState(socket.state),
         local: ip(id.source_address, id.source_port),
         remote,

@@ -97,6 +97,20 @@ impl<'a> Input<'a> {
         self.known.len() as u64 + self.hidden
     }
 
+    /// Whether the next bytes are known and begin so.
+    pub fn begins_with(&self, prefix: &[u8]) -> bool {
+        self.known.starts_with(prefix)
+    }
+
+    /// Whether the next bytes are known and begin with a method and a space (RFC 9112, section 3.1).
+    pub fn begins_like_a_request(&self) -> bool {
+        const METHOD_BYTES_MAX: usize = 32;
+        let looked_at = &self.known[..self.known.len().min(METHOD_BYTES_MAX + 1)];
+        memchr::memchr(b' ', looked_at).is_some_and(|space| {
+            space > 0 && looked_at[..space].iter().all(|byte| byte.is_ascii_uppercase() || matches!(byte, b'_' | b'-'))
+        })
+    }
+
     /// Whether the bytes that come next are known.
     fn is_known(&self) -> bool {
         !self.known.is_empty()

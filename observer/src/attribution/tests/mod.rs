@@ -9,14 +9,7 @@ use crate::config::Config;
 
 /// A plain GET without headers.
 fn get<'a>(host: &'a str, path: &'a str) -> RequestFacts<'a> {
-    RequestFacts {
-        method: "GET",
-        scheme: Scheme::Http,
-        host: Some(host),
-        path,
-        sni: None,
-        headers: &|_| None,
-    }
+    RequestFacts { method: "GET", scheme: Scheme::Http, host: Some(host), path, sni: None, headers: &|_| None }
 }
 
 fn kong(text: &str) -> Attribution {
@@ -43,14 +36,8 @@ fn to<'a>(peer: Peer<'a>, host: &'a str, path: &'a str) -> UpstreamFacts<'a> {
 /// `service`, `service/route`, or `-`.
 fn text(attributed: Attributed) -> String {
     match attributed {
-        Attributed::Service {
-            service,
-            route: Some(route),
-        } => format!("{service}/{route}"),
-        Attributed::Service {
-            service,
-            route: None,
-        } => service.to_string(),
+        Attributed::Service { service, route: Some(route) } => format!("{service}/{route}"),
+        Attributed::Service { service, route: None } => service.to_string(),
         Attributed::Unattributed => "-".to_owned(),
     }
 }
@@ -75,14 +62,8 @@ upstreams:
 #[test]
 fn the_address_of_the_upstream_names_the_service() {
     let mut shop = kong(SHOP);
-    assert_eq!(
-        shop.names().collect::<Vec<_>>(),
-        ["spare.internal", "users.internal"]
-    );
-    shop.resolved(
-        "Users.internal",
-        &["10.0.0.2".parse().unwrap(), "fd00::2".parse().unwrap()],
-    );
+    assert_eq!(shop.names().collect::<Vec<_>>(), ["spare.internal", "users.internal"]);
+    shop.resolved("Users.internal", &["10.0.0.2".parse().unwrap(), "fd00::2".parse().unwrap()]);
     for (peer, expected) in [
         ("10.0.0.1:8080", "orders/orders"),
         ("[::ffff:10.0.0.1]:8080", "orders/orders"),
@@ -104,11 +85,7 @@ fn a_services_route_is_told_by_the_request_where_it_has_several() {
     let mut shop = kong(SHOP);
     shop.resolved("users.internal", &["10.0.0.2".parse().unwrap()]);
     let upstream = to(ip("10.0.0.2:8081"), "", "");
-    for (path, expected) in [
-        ("/people/7", "users/u2"),
-        ("/users?x=/people", "users/u1"),
-        ("/orders", "users"),
-    ] {
+    for (path, expected) in [("/people/7", "users/u2"), ("/users?x=/people", "users/u1"), ("/orders", "users")] {
         let attributed = shop.attribute(&get("x", path), Some(&upstream));
         assert_eq!(text(attributed), expected, "{path}");
     }
@@ -120,9 +97,8 @@ fn new_addresses_of_a_name_take_the_place_of_the_old_ones() {
 services: [{name: a, host: one.internal}, {name: b, host: b-up}]
 upstreams: [{name: b-up, targets: ['one.internal:81', 'two.internal:81', 'one.internal:81']}]
 ");
-    let at = |attribution: &mut Attribution, peer| {
-        text(attribution.attribute(&get("x", "/"), Some(&to(ip(peer), "", ""))))
-    };
+    let at =
+        |attribution: &mut Attribution, peer| text(attribution.attribute(&get("x", "/"), Some(&to(ip(peer), "", ""))));
     let [ip1, ip2] = ["10.0.0.1", "10.0.0.2"].map(|ip| ip.parse().unwrap());
     attribution.resolved("one.internal", &[ip1, ip2, ip1]);
     attribution.resolved("two.internal", &[ip2]);
@@ -133,11 +109,7 @@ upstreams: [{name: b-up, targets: ['one.internal:81', 'two.internal:81', 'one.in
     attribution.resolved("one.internal", &[]);
     assert_eq!(at(&mut attribution, "10.0.0.1:80"), "10.0.0.1:80");
     assert_eq!(at(&mut attribution, "10.0.0.1:81"), "10.0.0.1:81");
-    assert_eq!(
-        at(&mut attribution, "10.0.0.2:81"),
-        "b",
-        "still an address of the other name"
-    );
+    assert_eq!(at(&mut attribution, "10.0.0.2:81"), "b", "still an address of the other name");
 }
 
 #[test]
@@ -146,11 +118,9 @@ fn unix_sockets_are_targets() {
 services: [{name: app, url: 'http://unix:/run/app.sock'}, {name: pool, host: pool-up}]
 upstreams: [{name: pool-up, targets: ['unix:@pool']}]
 ");
-    for (path, expected) in [
-        (&b"/run/app.sock"[..], "app"),
-        (b"@pool", "pool"),
-        (b"/run/\xffOther\n.sock", "unix:/run/other.sock"),
-    ] {
+    for (path, expected) in
+        [(&b"/run/app.sock"[..], "app"), (b"@pool", "pool"), (b"/run/\xffOther\n.sock", "unix:/run/other.sock")]
+    {
         let upstream = to(Peer::Unix(path), "", "");
         let attributed = attribution.attribute(&get("x", "/"), Some(&upstream));
         assert_eq!(text(attributed), expected);
@@ -215,17 +185,10 @@ fn an_unknown_address_is_looked_up_by_host_then_by_route() {
 
 #[test]
 fn a_gateways_own_answer_belongs_to_its_route() {
-    let mut shop = kong(&format!(
-        "{SHOP}\nroutes: [{{name: lost, paths: [/orders/lost]}}]"
-    ));
-    for (path, expected) in [
-        ("/orders/7", "orders/orders"),
-        ("/cart", "cart"),
-        ("/orders/lost", "-"),
-        ("/", "-"),
-        ("", "-"),
-        ("*", "-"),
-    ] {
+    let mut shop = kong(&format!("{SHOP}\nroutes: [{{name: lost, paths: [/orders/lost]}}]"));
+    for (path, expected) in
+        [("/orders/7", "orders/orders"), ("/cart", "cart"), ("/orders/lost", "-"), ("/", "-"), ("", "-"), ("*", "-")]
+    {
         let attributed = shop.attribute(&get("x", path), None);
         assert_eq!(text(attributed), expected, "{path}");
     }

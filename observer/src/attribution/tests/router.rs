@@ -8,9 +8,7 @@ use crate::config::{Endpoint, PathRule, Route, Service};
 
 /// One service a route: the service's name is the route's.
 fn routes(text: &str) -> Attribution {
-    kong(&format!(
-        "services: [{{name: s, host: s}}]\nroutes:\n{text}"
-    ))
+    kong(&format!("services: [{{name: s, host: s}}]\nroutes:\n{text}"))
 }
 
 #[track_caller]
@@ -38,10 +36,7 @@ fn more_kinds_of_conditions_win_then_the_weightier_kind() {
 - {service: s, name: all, hosts: [h], paths: [/a], methods: [GET]}
 ",
     );
-    let post = RequestFacts {
-        method: "POST",
-        ..get("h2", "/a/b/c")
-    };
+    let post = RequestFacts { method: "POST", ..get("h2", "/a/b/c") };
     assert_routes(
         &mut router,
         &[
@@ -52,14 +47,7 @@ fn more_kinds_of_conditions_win_then_the_weightier_kind() {
             (get("h2", "/"), "host"),
             (post, "host"),
             (RequestFacts { host: None, ..post }, "path"),
-            (
-                RequestFacts {
-                    host: None,
-                    path: "/a",
-                    ..post
-                },
-                "-",
-            ),
+            (RequestFacts { host: None, path: "/a", ..post }, "-"),
         ],
     );
 }
@@ -89,13 +77,7 @@ fn plain_hosts_win_over_wildcards_and_a_wildcard_with_port_over_both() {
             (get("api.org", "/"), "right"),
             (get("my.api.org", "/"), "-"),
             (get("[::1]:8000", "/"), "plain"),
-            (
-                RequestFacts {
-                    scheme: Scheme::Https,
-                    ..get("api.test", "/")
-                },
-                "plain-port",
-            ),
+            (RequestFacts { scheme: Scheme::Https, ..get("api.test", "/") }, "plain-port"),
             (get("api.test", "/"), "right"),
         ],
     );
@@ -143,12 +125,7 @@ fn paths_are_normalised_and_lose_their_query_before_they_are_compared() {
     for path in ["/a/b", "/%61/b?x=1", "/a//b", "/x/../a/./b", "http://h/a/b"] {
         assert_routes(&mut router, &[(get("x", path), "a")]);
     }
-    for (path, expected) in [
-        ("/a%2Fb", "-"),
-        ("/?/a/b", "-"),
-        ("/caf%c3%a9/x", "e"),
-        ("/rx?y", "r"),
-    ] {
+    for (path, expected) in [("/a%2Fb", "-"), ("/?/a/b", "-"), ("/caf%c3%a9/x", "e"), ("/rx?y", "r")] {
         assert_routes(&mut router, &[(get("x", path), expected)]);
     }
 }
@@ -161,10 +138,7 @@ fn all_headers_must_agree_and_more_of_them_win() {
 - {service: s, name: two, headers: {x-version: [v2], x-env: ['~*^dev\\d?$']}}
 ",
     );
-    assert_eq!(
-        router.header_names().collect::<Vec<_>>(),
-        ["x-env", "x-version"]
-    );
+    assert_eq!(router.header_names().collect::<Vec<_>>(), ["x-env", "x-version"]);
     for (version, env, expected) in [
         (Some("v1"), None, "one"),
         (Some("v2"), None, "one"),
@@ -178,10 +152,7 @@ fn all_headers_must_agree_and_more_of_them_win() {
             "x-env" => env,
             _ => None,
         };
-        let request = RequestFacts {
-            headers: &headers,
-            ..get("x", "/")
-        };
+        let request = RequestFacts { headers: &headers, ..get("x", "/") };
         assert_routes(&mut router, &[(request, expected)]);
     }
 }
@@ -194,11 +165,7 @@ fn server_names_are_asked_of_tls_only() {
 - {service: s, name: https, protocols: [https], paths: [/p]}
 ",
     );
-    let tls = |sni| RequestFacts {
-        scheme: Scheme::Https,
-        sni,
-        ..get("x", "/p")
-    };
+    let tls = |sni| RequestFacts { scheme: Scheme::Https, sni, ..get("x", "/p") };
     assert_routes(
         &mut router,
         &[
@@ -249,8 +216,7 @@ fn naive<'a>(routes: &'a [Route], request: &RequestFacts<'_>) -> Option<&'a str>
             rule.name.matches(host) && rule.port.is_none_or(|own| own == port.unwrap_or(80))
         };
         let hosts = route.hosts.is_empty() || route.hosts.iter().any(host_fits);
-        let methods =
-            route.methods.is_empty() || route.methods.iter().any(|m| **m == *request.method);
+        let methods = route.methods.is_empty() || route.methods.iter().any(|m| **m == *request.method);
         let paths: Vec<Option<&PathRule>> = match route.paths.len() {
             0 => vec![None],
             _ => route.paths.iter().map(Some).collect(),
@@ -276,11 +242,8 @@ fn naive<'a>(routes: &'a [Route], request: &RequestFacts<'_>) -> Option<&'a str>
 
 fn rank(route: &Route, rule: Option<&PathRule>) -> Vec<i64> {
     let has = |list_is_empty: bool| i64::from(!list_is_empty);
-    let (host, path, method) = (
-        has(route.hosts.is_empty()),
-        has(route.paths.is_empty()),
-        has(route.methods.is_empty()),
-    );
+    let (host, path, method) =
+        (has(route.hosts.is_empty()), has(route.paths.is_empty()), has(route.methods.is_empty()));
     let star = |host: &&Arc<str>| host.contains('*');
     let star_port = route.hosts.iter().filter(star).any(|h| h.contains(':'));
     let no_star = !route.hosts.iter().any(|h| star(&h));

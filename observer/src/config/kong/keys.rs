@@ -1,17 +1,8 @@
 //! Keys that Kong and decK know and the observer passes over, by the place where they stand (Kong 0.14 to 3.9).
 
 /// On every entity.
-pub const ENTITY: &[&str] = &[
-    "_comment",
-    "_ignore",
-    "id",
-    "created_at",
-    "updated_at",
-    "tags",
-    "ws_id",
-    "plugins",
-    "filter_chains",
-];
+pub const ENTITY: &[&str] =
+    &["_comment", "_ignore", "id", "created_at", "updated_at", "tags", "ws_id", "plugins", "filter_chains"];
 
 pub const SERVICE: &[&str] = &[
     "retries",
@@ -28,13 +19,8 @@ pub const SERVICE: &[&str] = &[
     "document_objects",
 ];
 
-pub const ROUTE: &[&str] = &[
-    "https_redirect_status_code",
-    "request_buffering",
-    "response_buffering",
-    "expression",
-    "priority",
-];
+pub const ROUTE: &[&str] =
+    &["https_redirect_status_code", "request_buffering", "response_buffering", "expression", "priority"];
 
 pub const UPSTREAM: &[&str] = &[
     "algorithm",
@@ -59,15 +45,8 @@ pub const UPSTREAM: &[&str] = &[
 pub const TARGET: &[&str] = &["failover"];
 
 /// What the file says of itself; those with decK's meaning only included.
-pub const DOCUMENT: &[&str] = &[
-    "_transform",
-    "_comment",
-    "_ignore",
-    "_info",
-    "_konnect",
-    "_workspace",
-    "_plugin_configs",
-];
+pub const DOCUMENT: &[&str] =
+    &["_transform", "_comment", "_ignore", "_info", "_konnect", "_workspace", "_plugin_configs"];
 
 /// Entities of Kong itself.
 pub const ENTITIES: &[&str] = &[

@@ -15,9 +15,7 @@ use super::{Config, ConfigError, Endpoint, Route, Service, Upstream};
 use keys as known;
 use values::{headers, method, network, path_handling, sni, target};
 
-const SERVICE: &[&str] = &[
-    "name", "url", "protocol", "host", "port", "path", "enabled", "routes",
-];
+const SERVICE: &[&str] = &["name", "url", "protocol", "host", "port", "path", "enabled", "routes"];
 const ROUTE: &[&str] = &[
     "name",
     "hosts",
@@ -40,13 +38,7 @@ type Result<T> = std::result::Result<T, ConfigError>;
 
 pub fn parse(document: &Document) -> Result<Config> {
     let top = document.root().fields(
-        &[
-            "_format_version",
-            "services",
-            "routes",
-            "upstreams",
-            "targets",
-        ],
+        &["_format_version", "services", "routes", "upstreams", "targets"],
         &[known::DOCUMENT, known::ENTITIES, known::PLUGIN_ENTITIES],
     )?;
     let mut reader = Reader {
@@ -122,17 +114,14 @@ impl Reader {
         for route in fields.list("routes")? {
             service.routes.extend(self.route(&route)?.0);
         }
-        self.services
-            .extend(keys.into_iter().map(|key| (key, place)));
+        self.services.extend(keys.into_iter().map(|key| (key, place)));
         self.config.services.push(service);
         Ok(())
     }
 
     fn top_level_route(&mut self, value: &Value<'_>) -> Result<()> {
         let (route, service) = self.route(value)?;
-        let place = service
-            .map(|value| referred("service", &value, &self.services))
-            .transpose()?;
+        let place = service.map(|value| referred("service", &value, &self.services)).transpose()?;
         let routes = match place {
             Some(place) => &mut self.config.services[place].routes,
             None => &mut self.config.routes,
@@ -176,12 +165,10 @@ impl Reader {
         self.upstream_names.add(&name)?;
         let place = self.config.upstreams.len();
         let keys = names_of(&fields, "name")?;
-        self.upstreams
-            .extend(keys.into_iter().map(|key| (key, place)));
+        self.upstreams.extend(keys.into_iter().map(|key| (key, place)));
         self.config.upstreams.push(Upstream {
             name: host(&name)?.to_ascii_lowercase().into(),
-            host_header: fields
-                .read("host_header", |v| Ok(v.text()?.to_ascii_lowercase().into()))?,
+            host_header: fields.read("host_header", |v| Ok(v.text()?.to_ascii_lowercase().into()))?,
             targets: fields.each("targets", |value| Ok(target(value)?.0))?,
         });
         Ok(())
@@ -191,10 +178,7 @@ impl Reader {
         let (endpoint, upstream) = target(value)?;
         let Some(upstream) = upstream else {
             let next = "add upstream: and the name of one";
-            return Err(value.fail(Problem::Missing {
-                what: "upstream",
-                next,
-            }));
+            return Err(value.fail(Problem::Missing { what: "upstream", next }));
         };
         let place = referred("upstream", &upstream, &self.upstreams)?;
         self.config.upstreams[place].targets.push(endpoint);
@@ -204,19 +188,11 @@ impl Reader {
 
 /// What others may call this entity by: its name and its id.
 fn names_of(fields: &Fields<'_>, name: &str) -> Result<Vec<String>> {
-    [name, "id"]
-        .into_iter()
-        .filter_map(|key| fields.get(key))
-        .map(|value| value.text().map(str::to_owned))
-        .collect()
+    [name, "id"].into_iter().filter_map(|key| fields.get(key)).map(|value| value.text().map(str::to_owned)).collect()
 }
 
 /// Follows `name`, `{name: name}` or `{id: id}`.
-fn referred(
-    kind: &'static str,
-    value: &Value<'_>,
-    places: &HashMap<String, usize>,
-) -> Result<usize> {
+fn referred(kind: &'static str, value: &Value<'_>, places: &HashMap<String, usize>) -> Result<usize> {
     let value = if value.is_map() {
         let fields = value.fields(&["name", "id"], &[])?;
         match fields.get("name").or_else(|| fields.get("id")) {

@@ -18,10 +18,7 @@ type Result<T> = std::result::Result<T, ConfigError>;
 
 /// A target and what it says of its upstream.
 pub fn target<'a>(value: &Value<'a>) -> Result<(Endpoint, Option<Value<'a>>)> {
-    let fields = value.fields(
-        &["target", "weight", "upstream"],
-        &[known::ENTITY, known::TARGET],
-    )?;
+    let fields = value.fields(&["target", "weight", "upstream"], &[known::ENTITY, known::TARGET])?;
     fields.read("weight", Value::integer)?;
     let Some(target) = fields.get("target") else {
         return Err(fields.missing("target", "add target: HOST:PORT"));
@@ -55,17 +52,11 @@ pub fn sni(value: &Value<'_>) -> Result<Arc<str>> {
 
 pub fn headers(value: &Value<'_>) -> Result<Vec<HeaderRule>> {
     let entries = value.entries()?;
-    entries
-        .into_iter()
-        .map(|(name, values)| header(name, &values))
-        .collect()
+    entries.into_iter().map(|(name, values)| header(name, &values)).collect()
 }
 
 fn header(name: &str, values: &Value<'_>) -> Result<HeaderRule> {
-    let mut rule = HeaderRule {
-        name: name.to_ascii_lowercase().into(),
-        ..HeaderRule::default()
-    };
+    let mut rule = HeaderRule { name: name.to_ascii_lowercase().into(), ..HeaderRule::default() };
     for value in values.items()? {
         let text = value.scalar()?;
         match text.strip_prefix("~*") {

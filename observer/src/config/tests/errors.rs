@@ -7,9 +7,7 @@ use crate::config::Config;
 /// The error of Kong's file `_format_version: "3.0"` with `text` from line 2 on.
 fn kong_error(text: &str) -> String {
     let text = format!("_format_version: \"3.0\"\n{text}");
-    Config::parse_kong("kong.yml", &text)
-        .unwrap_err()
-        .to_string()
+    Config::parse_kong("kong.yml", &text).unwrap_err().to_string()
 }
 
 fn own_error(text: &str) -> String {
@@ -43,31 +41,13 @@ fn unknown_keys_are_named_with_what_was_expected() {
 #[test]
 fn wrong_types_say_what_to_write_instead() {
     for (text, expected) in [
-        (
-            "services: x",
-            "2: services: is the text \"x\"; write a list",
-        ),
+        ("services: x", "2: services: is the text \"x\"; write a list"),
         ("services:\n  a: 1", "2: services: is a map; write a list"),
-        (
-            "services:\n- a",
-            "3: services[0]: is the text \"a\"; write a map of keys and values",
-        ),
-        (
-            "services: [{host: 10}]",
-            "2: services[0].host: is the number 10; write text (in quotes)",
-        ),
-        (
-            "services: [{host: a, port: '80'}]",
-            "2: services[0].port: is the text \"80\"; write a whole number",
-        ),
-        (
-            "services: [{host: a, enabled: 1}]",
-            "2: services[0].enabled: is the number 1; write true or false",
-        ),
-        (
-            "services: [{host: a, path: ''}]",
-            "2: services[0].path: is the text \"\"; write some text",
-        ),
+        ("services:\n- a", "3: services[0]: is the text \"a\"; write a map of keys and values"),
+        ("services: [{host: 10}]", "2: services[0].host: is the number 10; write text (in quotes)"),
+        ("services: [{host: a, port: '80'}]", "2: services[0].port: is the text \"80\"; write a whole number"),
+        ("services: [{host: a, enabled: 1}]", "2: services[0].enabled: is the number 1; write true or false"),
+        ("services: [{host: a, path: ''}]", "2: services[0].path: is the text \"\"; write some text"),
         (
             "services: [{host: a, routes: [{paths: /a}]}]",
             "2: services[0].routes[0].paths: is the text \"/a\"; write a list",
@@ -76,17 +56,11 @@ fn wrong_types_say_what_to_write_instead() {
             "services: [{host: a, routes: [{headers: [a]}]}]",
             "2: services[0].routes[0].headers: is a list; write a map of keys and values",
         ),
-        (
-            "services: [{host: [a]}]",
-            "2: services[0].host: is a list; write text",
-        ),
+        ("services: [{host: [a]}]", "2: services[0].host: is a list; write text"),
     ] {
         assert_eq!(kong_error(text), format!("kong.yml:{expected}"));
     }
-    assert_eq!(
-        own_error("- a"),
-        "o.yml:1: the document: is a list; write a map of keys and values"
-    );
+    assert_eq!(own_error("- a"), "o.yml:1: the document: is a list; write a map of keys and values");
 }
 
 #[test]
@@ -109,14 +83,8 @@ fn bad_values_say_what_is_wanted() {
             "3: services[0].protocol: \"htp\" is not a protocol; give one of http, https, grpc, grpcs, tcp, tls, \
              tls_passthrough, udp",
         ),
-        (
-            "services:\n- {host: a, path: b}",
-            "3: services[0].path: \"b\" is not a path; start it with /",
-        ),
-        (
-            "services:\n- name: a",
-            "3: services[0]: has no address; add url: or host:",
-        ),
+        ("services:\n- {host: a, path: b}", "3: services[0].path: \"b\" is not a path; start it with /"),
+        ("services:\n- name: a", "3: services[0]: has no address; add url: or host:"),
         (
             "routes:\n- paths:\n  - /a\n  - b",
             "5: routes[0].paths[1]: \"b\" is not a path; start it with / (a prefix) or ~/ (a regular expression)",
@@ -145,10 +113,7 @@ fn bad_values_say_what_is_wanted() {
             "3: routes[0].sources[0].ip: \"10.0.0.0/40\" is not an IP address or range; write an address like \
              10.0.0.1 or a range like 10.0.0.0/8",
         ),
-        (
-            "routes:\n- path_handling: v2",
-            "3: routes[0].path_handling: \"v2\" is not a path handling; give v0 or v1",
-        ),
+        ("routes:\n- path_handling: v2", "3: routes[0].path_handling: \"v2\" is not a path handling; give v0 or v1"),
         (
             "upstreams:\n- name: a\n  targets: [{target: 'a:b'}]",
             "4: upstreams[0].targets[0].target: \"a:b\" is not a target; write HOST:PORT or [IPV6]:PORT",
@@ -161,14 +126,8 @@ fn bad_values_say_what_is_wanted() {
         assert_eq!(kong_error(text), format!("kong.yml:{expected}"));
     }
     for (text, expected) in [
-        (
-            "datastore: db",
-            "1: datastore: \"db\" is not an address; write HOST:PORT, [IPV6]:PORT or unix:/PATH",
-        ),
-        (
-            "services:\n- host: a",
-            "2: services[0]: has no name; add name: and the label it has in the metrics",
-        ),
+        ("datastore: db", "1: datastore: \"db\" is not an address; write HOST:PORT, [IPV6]:PORT or unix:/PATH"),
+        ("services:\n- host: a", "2: services[0]: has no name; add name: and the label it has in the metrics"),
         (
             "services:\n- {name: a, host: a, routes: [{name: r}]}",
             "2: services[0].routes[0]: has no condition; add hosts:, paths: or methods:",
@@ -205,10 +164,7 @@ fn names_given_twice_and_names_of_nothing_are_errors() {
             "targets:\n- {target: 'a:1', upstream: x}",
             "3: targets[0].upstream: no upstream in this file is called \"x\"; add it or correct the name",
         ),
-        (
-            "targets:\n- target: a:1",
-            "3: targets[0]: has no upstream; add upstream: and the name of one",
-        ),
+        ("targets:\n- target: a:1", "3: targets[0]: has no upstream; add upstream: and the name of one"),
     ] {
         assert_eq!(kong_error(text), format!("kong.yml:{expected}"));
     }
@@ -233,15 +189,9 @@ fn broken_yaml_names_its_line() {
         ("a: 1\nb: [", "2: unclosed bracket '['"),
         ("a: 1\na: 2", "2: the key a is given twice"),
         ("a: {b: 1\nc", "1: unclosed bracket '{'"),
-        (
-            "a: b: c",
-            "1: mapping values are not allowed in this context",
-        ),
+        ("a: b: c", "1: mapping values are not allowed in this context"),
         ("a: *nothing", "1: alias references unknown anchor"),
-        (
-            "a: 1\n---\nb: 1",
-            "3: a second document begins, one is read",
-        ),
+        ("a: 1\n---\nb: 1", "3: a second document begins, one is read"),
     ] {
         let expected = format!("o.yml:{expected}; mend the YAML or JSON at this line");
         assert_eq!(own_error(text), expected);

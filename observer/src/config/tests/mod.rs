@@ -107,24 +107,16 @@ fn strs(list: &[Arc<str>]) -> Vec<&str> {
 fn format_1_1_has_regexes_without_a_mark_and_routes_by_service_name() {
     let text = KONG_1_1.replace("- host: orders", "- name: orders\n  host: orders");
     let config = Config::parse_kong("kong.yml", &text).unwrap();
-    let [users, orders] = &config.services[..] else {
-        panic!("two services")
-    };
+    let [users, orders] = &config.services[..] else { panic!("two services") };
     assert_eq!(users.endpoint, Endpoint::tcp("users.internal", 8080));
     assert_eq!(users.path.as_deref(), Some("/api/"));
     assert!(users.enabled && !orders.enabled);
     let route = &users.routes[0];
     assert_eq!(route.paths[0], PathRule::parse("/users").unwrap());
-    assert_eq!(
-        route.paths[1],
-        PathRule::parse(r"~/users/\d+/profile$").unwrap()
-    );
+    assert_eq!(route.paths[1], PathRule::parse(r"~/users/\d+/profile$").unwrap());
     assert_eq!(strs(&route.methods), ["GET", "HEAD"]);
     assert_eq!(orders.endpoint, Endpoint::tcp("orders.internal", 8443));
-    assert_eq!(
-        strs(&orders.routes[0].hosts),
-        ["shop.example.com", "*.shop.example.com:8080", "example.*"]
-    );
+    assert_eq!(strs(&orders.routes[0].hosts), ["shop.example.com", "*.shop.example.com:8080", "example.*"]);
     assert_eq!(config.routes[0].name.as_deref(), Some("nowhere"));
 }
 
@@ -138,9 +130,7 @@ fn a_service_without_a_name_is_called_by_its_host() {
 #[test]
 fn format_2_1_has_flat_entities_that_refer_to_each_other() {
     let config = Config::parse_kong("kong.yml", KONG_2_1).unwrap();
-    let [cart, reports] = &config.services[..] else {
-        panic!("two services")
-    };
+    let [cart, reports] = &config.services[..] else { panic!("two services") };
     assert_eq!(cart.endpoint, Endpoint::tcp("cart-upstream", 80));
     assert_eq!(&*cart.routes[0].headers[0].name, "x-version");
     assert_eq!(strs(&cart.routes[0].headers[0].values), ["v1", "v2"]);
@@ -154,11 +144,7 @@ fn format_2_1_has_flat_entities_that_refer_to_each_other() {
     assert_eq!(upstream.host_header.as_deref(), Some("cart.example.com"));
     assert_eq!(
         upstream.targets,
-        [
-            Endpoint::tcp("10.0.0.1", 9000),
-            Endpoint::tcp("cart2.internal", 8000),
-            Endpoint::tcp("fd00::1", 9001),
-        ]
+        [Endpoint::tcp("10.0.0.1", 9000), Endpoint::tcp("cart2.internal", 8000), Endpoint::tcp("fd00::1", 9001),]
     );
 }
 
@@ -167,17 +153,8 @@ fn format_3_0_is_read_from_json_too() {
     let config = Config::parse_kong("kong.json", KONG_3_0).unwrap();
     let route = &config.services[0].routes[0];
     assert_eq!(config.services[0].path, None);
-    assert_eq!(
-        route.paths,
-        [
-            PathRule::parse(r"~/v2/(?<id>\d+)$").unwrap(),
-            PathRule::parse("/plain").unwrap(),
-        ]
-    );
-    assert_eq!(
-        route.headers[0].patterns,
-        [Pattern::header("^(dev|test)$").unwrap()]
-    );
+    assert_eq!(route.paths, [PathRule::parse(r"~/v2/(?<id>\d+)$").unwrap(), PathRule::parse("/plain").unwrap(),]);
+    assert_eq!(route.headers[0].patterns, [Pattern::header("^(dev|test)$").unwrap()]);
 }
 
 #[test]
@@ -225,28 +202,19 @@ datastore: 127.0.0.1:5432
 #[test]
 fn the_own_file_has_the_same_notions() {
     let config = Config::parse_own("observer.yml", OWN).unwrap();
-    let [orders, users] = &config.services[..] else {
-        panic!("two services")
-    };
+    let [orders, users] = &config.services[..] else { panic!("two services") };
     assert_eq!(orders.endpoint, Endpoint::tcp("10.0.0.7", 8080));
     assert_eq!(orders.path.as_deref(), Some("/api"));
     assert_eq!(strs(&orders.routes[0].methods), ["GET"]);
     assert_eq!(users.endpoint, Endpoint::tcp("users-upstream", 443));
-    assert_eq!(
-        config.upstreams[0].targets[1],
-        Endpoint::Unix("/run/users.sock".into())
-    );
+    assert_eq!(config.upstreams[0].targets[1], Endpoint::Unix("/run/users.sock".into()));
     assert_eq!(config.datastore, Some(Endpoint::tcp("127.0.0.1", 5432)));
 }
 
 #[test]
 fn an_empty_own_file_configures_nothing() {
     for text in ["", "# nothing\n", "{}", "services:\n"] {
-        assert_eq!(
-            Config::parse_own("o.yml", text).unwrap(),
-            Config::default(),
-            "{text:?}"
-        );
+        assert_eq!(Config::parse_own("o.yml", text).unwrap(), Config::default(), "{text:?}");
     }
 }
 

@@ -71,9 +71,7 @@ pub(super) struct Reader<'a>(pub &'a [u8]);
 impl Reader<'_> {
     pub fn u32(&self, at: usize) -> Result<u32, BtfError> {
         let bytes = self.0.get(at..).and_then(|rest| rest.first_chunk());
-        bytes
-            .map(|bytes| u32::from_ne_bytes(*bytes))
-            .ok_or(BtfError::Malformed("it is cut short"))
+        bytes.map(|bytes| u32::from_ne_bytes(*bytes)).ok_or(BtfError::Malformed("it is cut short"))
     }
 }
 
@@ -81,12 +79,7 @@ impl Reader<'_> {
 pub(super) fn index(reader: &Reader, section: Range<usize>) -> Result<Vec<Type>, BtfError> {
     // A type and its data take some 40 bytes in a kernel's BTF.
     let mut types = Vec::with_capacity(section.len() / 32);
-    types.push(Type {
-        name: 0,
-        info: 0,
-        target: 0,
-        data: 0,
-    });
+    types.push(Type { name: 0, info: 0, target: 0, data: 0 });
     let mut at = section.start;
     while at < section.end {
         let ty = Type {

@@ -9,10 +9,7 @@ struct Writer {
 
 impl Writer {
     fn new() -> Self {
-        Writer {
-            types: Vec::new(),
-            strings: vec![0],
-        }
+        Writer { types: Vec::new(), strings: vec![0] }
     }
 
     fn string(&mut self, text: &str) -> u32 {
@@ -26,17 +23,12 @@ impl Writer {
     }
 
     fn words(&mut self, words: &[u32]) {
-        self.types
-            .extend(words.iter().flat_map(|word| word.to_ne_bytes()));
+        self.types.extend(words.iter().flat_map(|word| word.to_ne_bytes()));
     }
 
     fn head(&mut self, name: &str, kind: u32, flag: bool, parts: usize, target: u32) {
         let name = self.string(name);
-        self.words(&[
-            name,
-            u32::from(flag) << 31 | kind << 24 | parts as u32,
-            target,
-        ]);
+        self.words(&[name, u32::from(flag) << 31 | kind << 24 | parts as u32, target]);
     }
 
     /// Members are (name, type, offset in bits, bits of a bit field).
@@ -87,18 +79,9 @@ fn sample() -> Writer {
         KIND_STRUCT,
         "sock",
         true,
-        &[
-            ("a", 1, 0, 0),
-            ("", 3, 32, 0),
-            ("n", 7, 128, 0),
-            ("flag", 1, 512, 4),
-            ("proto", 1, 520, 8),
-        ],
+        &[("a", 1, 0, 0), ("", 3, 32, 0), ("n", 7, 128, 0), ("flag", 1, 512, 4), ("proto", 1, 520, 8)],
     ); // 9
-    w.enumeration(
-        "bpf_func_id",
-        &["BPF_FUNC_unspec", "BPF_FUNC_get_socket_cookie"],
-    );
+    w.enumeration("bpf_func_id", &["BPF_FUNC_unspec", "BPF_FUNC_get_socket_cookie"]);
     w.head("btf_trace_sock_send_length", KIND_TYPEDEF, false, 0, 1);
     w
 }
@@ -111,51 +94,33 @@ fn parsed() -> Btf {
 fn a_member_is_found_directly_and_in_unnamed_structures_and_unions() {
     let btf = parsed();
     for (member, offset) in [("a", 0), ("b", 4), ("c", 4), ("d", 8), ("n", 16)] {
-        assert_eq!(
-            member_offset(&btf, "sock", member).unwrap(),
-            offset,
-            "{member}"
-        );
+        assert_eq!(member_offset(&btf, "sock", member).unwrap(), offset, "{member}");
     }
 }
 
 #[test]
 fn dots_lead_into_named_structures_through_typedefs_and_qualifiers() {
-    assert_eq!(
-        member_offset(&parsed(), "sock", "n.ns.inum").unwrap(),
-        16 + 8 + 24
-    );
+    assert_eq!(member_offset(&parsed(), "sock", "n.ns.inum").unwrap(), 16 + 8 + 24);
     assert_eq!(member_offset(&parsed(), "sock", "n.x").unwrap(), 16);
 }
 
 #[test]
 fn a_bit_field_counts_only_where_it_is_whole_bytes() {
     assert_eq!(member_offset(&parsed(), "sock", "proto").unwrap(), 65);
-    let message = member_offset(&parsed(), "sock", "flag")
-        .unwrap_err()
-        .to_string();
-    assert!(
-        message.contains("`flag` of this kernel's `struct sock`"),
-        "{message}"
-    );
+    let message = member_offset(&parsed(), "sock", "flag").unwrap_err().to_string();
+    assert!(message.contains("`flag` of this kernel's `struct sock`"), "{message}");
 }
 
 #[test]
 fn what_is_missing_is_named() {
     for (structure, member, says) in [
         ("tcp_sock", "copied_seq", "no `struct tcp_sock`"),
-        (
-            "sock",
-            "skc_family",
-            "`struct sock` has no member `skc_family`",
-        ),
+        ("sock", "skc_family", "`struct sock` has no member `skc_family`"),
         ("sock", "n.ns.id", "has no member `n.ns.id`"),
         ("sock", "a.b", "has no member `a.b`"),
         ("int", "a", "no `struct int`"),
     ] {
-        let message = member_offset(&parsed(), structure, member)
-            .unwrap_err()
-            .to_string();
+        let message = member_offset(&parsed(), structure, member).unwrap_err().to_string();
         assert!(message.contains(says), "{message}");
     }
 }
@@ -175,22 +140,14 @@ fn tracepoints_and_helpers_are_known_by_their_whole_names() {
 fn a_file_cut_anywhere_is_an_error_and_never_a_panic() {
     let whole = sample().finish();
     for length in 0..whole.len() {
-        assert!(
-            Btf::parse(whole[..length].to_vec()).is_err(),
-            "cut at {length}"
-        );
+        assert!(Btf::parse(whole[..length].to_vec()).is_err(), "cut at {length}");
     }
 }
 
 #[test]
 fn circles_of_types_end() {
     let mut w = Writer::new();
-    w.structure(
-        KIND_STRUCT,
-        "ring",
-        false,
-        &[("", 1, 0, 0), ("next", 2, 0, 0)],
-    ); // 1 holds itself
+    w.structure(KIND_STRUCT, "ring", false, &[("", 1, 0, 0), ("next", 2, 0, 0)]); // 1 holds itself
     w.head("loop", KIND_TYPEDEF, false, 0, 2); // 2 is itself
     let btf = Btf::parse(w.finish()).unwrap();
     assert!(member_offset(&btf, "ring", "absent").is_err());
@@ -201,10 +158,7 @@ fn circles_of_types_end() {
 fn an_unknown_kind_and_a_foreign_byte_order_are_told() {
     let mut w = Writer::new();
     w.head("later", 27, false, 0, 0);
-    assert!(matches!(
-        Btf::parse(w.finish()),
-        Err(BtfError::UnknownKind(27))
-    ));
+    assert!(matches!(Btf::parse(w.finish()), Err(BtfError::UnknownKind(27))));
     let mut bytes = sample().finish();
     bytes.swap(0, 1);
     assert!(matches!(Btf::parse(bytes), Err(BtfError::Malformed(_))));
@@ -222,11 +176,7 @@ fn the_running_kernel_lays_out_sockets_as_known() {
         ("skc_family", 16),
         ("skc_state", 18),
     ] {
-        assert_eq!(
-            member_offset(&btf, "sock_common", member).unwrap(),
-            offset,
-            "{member}"
-        );
+        assert_eq!(member_offset(&btf, "sock_common", member).unwrap(), offset, "{member}");
     }
     for (structure, member) in [
         ("sock_common", "skc_v6_daddr"),

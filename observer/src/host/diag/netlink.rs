@@ -2,9 +2,7 @@
 
 use std::io;
 
-use netlink_packet_core::{
-    NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer, NetlinkHeader, NetlinkMessage,
-};
+use netlink_packet_core::{NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer, NetlinkHeader, NetlinkMessage};
 use netlink_packet_sock_diag::SockDiagMessage;
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use netlink_sys::{Socket, SocketAddr};
@@ -27,14 +25,8 @@ impl Netlink {
     /// Connected to the kernel, so that no other process can slip an answer in.
     pub fn open() -> Result<Self, DiagError> {
         let socket = Socket::new(NETLINK_SOCK_DIAG).map_err(DiagError::Netlink)?;
-        socket
-            .connect(&SocketAddr::new(0, 0))
-            .map_err(DiagError::Netlink)?;
-        Ok(Netlink {
-            socket,
-            sequence: 0,
-            buffer: Vec::with_capacity(BUFFER_BYTES),
-        })
+        socket.connect(&SocketAddr::new(0, 0)).map_err(DiagError::Netlink)?;
+        Ok(Netlink { socket, sequence: 0, buffer: Vec::with_capacity(BUFFER_BYTES) })
     }
 
     /// Asks a question; the answer to an earlier one is given up.
@@ -58,10 +50,7 @@ impl Netlink {
         let length = loop {
             // Never waits: the kernel makes the first part of an answer while it takes the
             // question, and each further one while the part before is read.
-            match self
-                .socket
-                .recv(&mut self.buffer, libc::MSG_TRUNC | libc::MSG_DONTWAIT)
-            {
+            match self.socket.recv(&mut self.buffer, libc::MSG_TRUNC | libc::MSG_DONTWAIT) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) => return Err(DiagError::Netlink(e)),
                 Ok(length) => break length,
@@ -86,11 +75,7 @@ pub(super) struct Progress {
 
 /// Goes through the messages of one datagram; those of another sequence number answer an abandoned
 /// question.
-fn parse(
-    mut datagram: &[u8],
-    sequence: u32,
-    mut read: impl FnMut(&[u8]),
-) -> Result<Progress, DiagError> {
+fn parse(mut datagram: &[u8], sequence: u32, mut read: impl FnMut(&[u8])) -> Result<Progress, DiagError> {
     let mut interrupted = false;
     while !datagram.is_empty() {
         let message = NetlinkBuffer::new_checked(datagram)?;
@@ -101,35 +86,23 @@ fn parse(
             match message.message_type() {
                 NLMSG_DONE | NLMSG_ERROR => {
                     refusal(payload)?;
-                    return Ok(Progress {
-                        done: true,
-                        interrupted,
-                    });
+                    return Ok(Progress { done: true, interrupted });
                 }
                 _ => read(payload),
             }
         }
         // Messages begin at multiples of four (`NLMSG_ALIGN`).
-        datagram = datagram
-            .get(length.next_multiple_of(4)..)
-            .unwrap_or_default();
+        datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
-    Ok(Progress {
-        done: false,
-        interrupted,
-    })
+    Ok(Progress { done: false, interrupted })
 }
 
 /// Both kinds of last message begin with zero or a negative error number.
 fn refusal(payload: &[u8]) -> Result<(), DiagError> {
-    let code = payload
-        .first_chunk()
-        .map_or(0, |code| i32::from_ne_bytes(*code));
+    let code = payload.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code));
     match code {
         0.. => Ok(()),
-        _ => Err(DiagError::Refused(io::Error::from_raw_os_error(
-            code.saturating_neg(),
-        ))),
+        _ => Err(DiagError::Refused(io::Error::from_raw_os_error(code.saturating_neg()))),
     }
 }
 

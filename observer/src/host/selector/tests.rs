@@ -16,35 +16,20 @@ fn process(pid: u32, comm: &str) -> ProcessFacts {
 }
 
 fn listening(pid: u32, comm: &str, port: u16) -> ProcessFacts {
-    ProcessFacts {
-        ports: BTreeSet::from([port]),
-        ..process(pid, comm)
-    }
+    ProcessFacts { ports: BTreeSet::from([port]), ..process(pid, comm) }
 }
 
 fn running(exe: &Path) -> ProcessFacts {
-    ProcessFacts {
-        exe: Some(exe.to_owned()),
-        ..process(7, "whatever")
-    }
+    ProcessFacts { exe: Some(exe.to_owned()), ..process(7, "whatever") }
 }
 
 fn select(texts: &[&str]) -> Selection {
-    texts
-        .iter()
-        .map(|text| text.parse::<Selector>().unwrap())
-        .collect()
+    texts.iter().map(|text| text.parse::<Selector>().unwrap()).collect()
 }
 
 #[test]
 fn each_form_is_read_and_printed_alike() {
-    for text in [
-        "name:nginx",
-        "exe:/usr/sbin/nginx",
-        "pid:4194304",
-        "port:65535",
-        "name:a:b",
-    ] {
+    for text in ["name:nginx", "exe:/usr/sbin/nginx", "pid:4194304", "port:65535", "name:a:b"] {
         assert_eq!(text.parse::<Selector>().unwrap().to_string(), text);
     }
 }
@@ -78,10 +63,7 @@ fn the_default_selects_the_known_names_only_where_they_listen() {
     let selection = Selection::default();
     for name in ["nginx", "openresty", "kong"] {
         assert!(selection.matches(&listening(9, name, 80)));
-        assert!(
-            !selection.matches(&process(9, name)),
-            "{name} -t does not listen"
-        );
+        assert!(!selection.matches(&process(9, name)), "{name} -t does not listen");
         assert!(selection.depends_on_ports(&process(9, name)));
     }
     assert!(!selection.matches(&listening(9, "nginx-exporter", 80)));
@@ -95,10 +77,7 @@ fn a_named_program_need_not_listen() {
     let selection = select(&["name:nginx"]);
     assert!(selection.matches(&process(9, "nginx")));
     assert!(!selection.matches(&process(9, "nginx2")));
-    assert!(
-        !selection.matches(&listening(9, "kong", 80)),
-        "the default holds only without selectors"
-    );
+    assert!(!selection.matches(&listening(9, "kong", 80)), "the default holds only without selectors");
 }
 
 #[test]
@@ -123,14 +102,8 @@ fn several_selectors_select_what_any_of_them_does() {
 fn the_hosts_init_is_not_selected_by_the_sockets_it_holds_for_its_services() {
     let selection = select(&["port:80"]);
     assert!(!selection.matches(&listening(1, "systemd", 80)));
-    assert!(
-        selection.matches(&listening(1, "nginx", 80)),
-        "a container's first process may be the gateway"
-    );
-    assert!(
-        select(&["pid:1"]).matches(&listening(1, "systemd", 80)),
-        "asked for by number, it is meant"
-    );
+    assert!(selection.matches(&listening(1, "nginx", 80)), "a container's first process may be the gateway");
+    assert!(select(&["pid:1"]).matches(&listening(1, "systemd", 80)), "asked for by number, it is meant");
 }
 
 #[test]
@@ -147,10 +120,7 @@ fn a_file_is_known_by_its_path_its_links_target_and_after_its_removal() {
     removed.push(" (deleted)");
     assert!(selection.matches(&running(Path::new(&removed))));
     assert!(!selection.matches(&running(Path::new("/bin/sh"))));
-    assert!(
-        !selection.matches(&process(9, "nginx")),
-        "a process whose file is unknown"
-    );
+    assert!(!selection.matches(&process(9, "nginx")), "a process whose file is unknown");
     let names: Vec<String> = selection.names().iter().map(Comm::to_string).collect();
     assert_eq!(names, ["nginx", "openresty-1.25"]);
 }

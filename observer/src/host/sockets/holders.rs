@@ -41,10 +41,8 @@ pub(super) fn by_namespace(processes: &[u32], failures: &mut Vec<ScanError>) -> 
         let inodes = netns.and_then(|netns| Ok((netns, socket_inodes(pid)?)));
         match inodes {
             Ok((netns, inodes)) => {
-                let group = groups.entry(netns).or_insert_with(|| Group {
-                    members: Vec::new(),
-                    holders: Holders::new(),
-                });
+                let group =
+                    groups.entry(netns).or_insert_with(|| Group { members: Vec::new(), holders: Holders::new() });
                 group.members.push(pid);
                 for inode in inodes {
                     group.holders.entry(inode).or_default().push(pid);

@@ -86,19 +86,13 @@ fn assert_unix(address: &UnixAddress, name: &[u8], shown: &str) {
     assert_eq!(facts(&client).remote, bound, "before it is accepted");
     let (server, _) = listener.accept().unwrap();
     let heard = facts(&listener);
-    assert_eq!(
-        (heard.family, heard.state),
-        (Family::Unix, TcpState::LISTEN)
-    );
+    assert_eq!((heard.family, heard.state), (Family::Unix, TcpState::LISTEN));
     assert_eq!((&heard.local, &heard.remote), (&bound, &Endpoint::None));
     let asked = facts(&client);
     assert_eq!(asked.state, TcpState::ESTABLISHED);
     assert_eq!((&asked.local, &asked.remote), (&Endpoint::None, &bound));
     let answered = facts(&server);
-    assert_eq!(
-        (&answered.local, &answered.remote),
-        (&bound, &Endpoint::None)
-    );
+    assert_eq!((&answered.local, &answered.remote), (&bound, &Endpoint::None));
 }
 
 #[test]
@@ -114,11 +108,7 @@ fn a_unix_connection_knows_its_listeners_path() {
 fn a_unix_connection_knows_its_listeners_abstract_name() {
     let name = format!("observer-test-{}", std::process::id());
     let address = UnixAddress::from_abstract_name(&name).unwrap();
-    assert_unix(
-        &address,
-        format!("\0{name}").as_bytes(),
-        &format!("unix:@{name}"),
-    );
+    assert_unix(&address, format!("\0{name}").as_bytes(), &format!("unix:@{name}"));
 }
 
 #[test]
@@ -157,20 +147,12 @@ fn a_socket_shared_with_a_child_names_both_holders() {
     let (one, _other) = UnixStream::pair().unwrap();
     // As the child's input it is passed on; every other socket of this process closes on exec.
     let shared = one.try_clone().unwrap();
-    let mut child = Command::new("sleep")
-        .arg("60")
-        .stdin(std::os::fd::OwnedFd::from(shared))
-        .spawn()
-        .unwrap();
+    let mut child = Command::new("sleep").arg("60").stdin(std::os::fd::OwnedFd::from(shared)).spawn().unwrap();
     let cookie = cookie(&one);
     let scan = scan(&[child.id(), std::process::id()]);
     child.kill().unwrap();
     child.wait().unwrap();
-    let found = scan
-        .sockets
-        .iter()
-        .find(|facts| facts.cookie == cookie)
-        .unwrap();
+    let found = scan.sockets.iter().find(|facts| facts.cookie == cookie).unwrap();
     let mut holders = [child.id(), std::process::id()];
     holders.sort_unstable();
     assert_eq!(found.holders, holders);
@@ -192,22 +174,13 @@ fn a_process_that_ended_is_no_failure() {
     let mut child = Command::new("true").spawn().unwrap();
     child.wait().unwrap();
     let scan = scan(&[child.id()]);
-    assert!(
-        scan.sockets.is_empty() && scan.failures.is_empty(),
-        "{scan:?}"
-    );
+    assert!(scan.sockets.is_empty() && scan.failures.is_empty(), "{scan:?}");
 }
 
 #[test]
 fn only_links_to_sockets_have_an_inode() {
     assert_eq!(socket_inode(b"socket:[4294967295]"), Some(u32::MAX));
-    for other in [
-        &b"socket:[4294967296]"[..],
-        b"socket:[]",
-        b"pipe:[12]",
-        b"/dev/null",
-        b"socket:[1",
-    ] {
+    for other in [&b"socket:[4294967296]"[..], b"socket:[]", b"pipe:[12]", b"/dev/null", b"socket:[1"] {
         assert_eq!(socket_inode(other), None);
     }
 }

@@ -19,10 +19,7 @@ struct UnixSocket {
 }
 
 /// The UNIX stream sockets that are held, each with the name its peer is bound to.
-pub(super) fn unix_sockets(
-    diag: &mut Diag,
-    holders: &Holders,
-) -> Result<Vec<SocketFacts>, DiagError> {
+pub(super) fn unix_sockets(diag: &mut Diag, holders: &Holders) -> Result<Vec<SocketFacts>, DiagError> {
     let every_state = UnixStates::from_bits_retain(u32::MAX);
     let show = ShowFlags::NAME | ShowFlags::PEER | ShowFlags::ICONS;
     let listed = diag.unix(every_state, show, |socket| {
@@ -51,18 +48,10 @@ struct PeerNames<'a> {
 }
 
 fn names_by_peer(listed: &[UnixSocket]) -> PeerNames<'_> {
-    let named = || {
-        listed
-            .iter()
-            .filter_map(|socket| Some((socket, socket.name.as_deref()?)))
-    };
+    let named = || listed.iter().filter_map(|socket| Some((socket, socket.name.as_deref()?)));
     PeerNames {
-        accepted: named()
-            .map(|(socket, name)| (socket.header.inode, name))
-            .collect(),
-        pending: named()
-            .flat_map(|(socket, name)| socket.pending.iter().map(move |client| (*client, name)))
-            .collect(),
+        accepted: named().map(|(socket, name)| (socket.header.inode, name)).collect(),
+        pending: named().flat_map(|(socket, name)| socket.pending.iter().map(move |client| (*client, name))).collect(),
     }
 }
 

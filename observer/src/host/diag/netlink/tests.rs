@@ -19,17 +19,11 @@ fn read(datagram: &[u8]) -> (Result<Progress, DiagError>, Vec<Vec<u8>>) {
 }
 
 fn more(interrupted: bool) -> Progress {
-    Progress {
-        done: false,
-        interrupted,
-    }
+    Progress { done: false, interrupted }
 }
 
 fn done(interrupted: bool) -> Progress {
-    Progress {
-        done: true,
-        interrupted,
-    }
+    Progress { done: true, interrupted }
 }
 
 const SOCKET: u16 = 20;
@@ -69,9 +63,7 @@ fn answers_to_an_earlier_question_are_passed_over() {
 fn a_refusal_carries_the_kernels_error_in_both_kinds_of_last_message() {
     for kind in [NLMSG_ERROR, NLMSG_DONE] {
         let (progress, _) = read(&message(kind, 0, 7, &(-libc::ENOENT).to_ne_bytes()));
-        let Err(DiagError::Refused(e)) = progress else {
-            panic!("{progress:?}")
-        };
+        let Err(DiagError::Refused(e)) = progress else { panic!("{progress:?}") };
         assert_eq!(e.raw_os_error(), Some(libc::ENOENT));
     }
 }
@@ -80,13 +72,7 @@ fn a_refusal_carries_the_kernels_error_in_both_kinds_of_last_message() {
 fn garbage_is_an_error_and_never_a_panic() {
     let whole = message(SOCKET, 2, 7, b"12345678");
     for length in 1..whole.len() {
-        assert!(
-            matches!(read(&whole[..length]).0, Err(DiagError::Garbled(_))),
-            "cut at {length}"
-        );
+        assert!(matches!(read(&whole[..length]).0, Err(DiagError::Garbled(_))), "cut at {length}");
     }
-    assert!(
-        matches!(read(&[0; 64]).0, Err(DiagError::Garbled(_))),
-        "a message of no length"
-    );
+    assert!(matches!(read(&[0; 64]).0, Err(DiagError::Garbled(_))), "a message of no length");
 }

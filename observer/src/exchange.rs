@@ -1,0 +1,178 @@
+//! An exchange: one request and its response on one connection, and for a client's the upstream exchanges made for it.
+
+use crate::event::{Cookie, Endpoint, Nanoseconds};
+use crate::http::head::Head;
+
+/// Upstream tries kept for one exchange; nginx's `proxy_next_upstream` seldom makes more than a few.
+pub const ATTEMPTS_MAX: usize = 64;
+
+/// Names an exchange: its connection, and its number on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ExchangeId {
+    /// The connection.
+    pub socket: Cookie,
+    /// Counted from 0 on that connection.
+    pub number: u64,
+}
+
+/// One request and its response, as far as they were seen.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    /// Its name.
+    pub id: ExchangeId,
+    /// The request.
+    pub request: Message,
+    /// The final response, with all interim ones before it.
+    pub response: Message,
+    /// The last interim or final status seen in the response's heads.
+    pub is_upgraded: bool,
+    /// Why it is not seen whole, if so.
+    pub flaw: Option<Unobserved>,
+    /// Upstream exchanges made for it, in their order; of a client's exchange only.
+    pub attempts: Vec<Attempt>,
+}
+
+/// One side of an exchange.
+#[derive(Clone, Debug, Default)]
+pub struct Message {
+    /// Its head, once complete.
+    pub head: Option<Box<Head>>,
+    /// Bytes so far: head, framing and body.
+    pub bytes: u64,
+    /// Bytes of its heads.
+    pub head_bytes: u64,
+    /// First byte.
+    pub began_ns: Option<Nanoseconds>,
+    /// Head complete.
+    pub head_ns: Option<Nanoseconds>,
+    /// Last byte so far.
+    pub last_ns: Nanoseconds,
+    /// All of it was seen.
+    pub is_complete: bool,
+    /// Its bytes are not HTTP.
+    pub is_malformed: bool,
+}
+
+/// One upstream exchange, from the client exchange's point of view.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// The upstream exchange; one that was not asked yet bears the number it will have.
+    pub id: ExchangeId,
+    /// The upstream's address.
+    pub peer: Endpoint,
+    /// The connect, or the first write on a kept connection.
+    pub began_ns: Nanoseconds,
+    /// The response's head complete.
+    pub header_ns: Option<Nanoseconds>,
+    /// The connection closed or the exchange ended.
+    pub ended_ns: Option<Nanoseconds>,
+    /// The upstream request's host.
+    pub host: Option<Box<str>>,
+    /// The upstream request's path.
+    pub path: Option<Box<str>>,
+    /// The upstream's status.
+    pub status: u16,
+}
+
+/// How an exchange ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Both messages are complete.
+    Complete,
+    /// The client closed or reset the connection first.
+    ByPeer,
+    /// The gateway closed the connection first.
+    ByGateway,
+    /// The gateway's process ended.
+    WithProcess,
+    /// The observer lost track of it.
+    Lost(Unobserved),
+}
+
+/// Why an exchange was not seen whole. None of these is ever guessed at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Unobserved {
+    /// It was under way when the observer came.
+    Midway,
+    /// Records of its connection were lost.
+    RecordsLost,
+    /// Its boundary lies in bytes that were not sampled.
+    NotSampled,
+    /// A call moved bytes whose buffers cannot be told.
+    UnsampledCall,
+    /// Bytes left the socket by a way that no hook sees.
+    UnseenBytes,
+    /// Request and response do not fit together.
+    OutOfStep,
+    /// The gateway's process ended.
+    ProcessEnded,
+    /// There was no room to keep it.
+    TableFull,
+}
+
+impl Unobserved {
+    /// The reason as a label's value.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Unobserved::Midway => "attached_midway",
+            Unobserved::RecordsLost => "records_lost",
+            Unobserved::NotSampled => "boundary_not_sampled",
+            Unobserved::UnsampledCall => "unsampled_call",
+            Unobserved::UnseenBytes => "unseen_bytes",
+            Unobserved::OutOfStep => "out_of_step",
+            Unobserved::ProcessEnded => "process_ended",
+            Unobserved::TableFull => "table_full",
+        }
+    }
+}
+
+impl Exchange {
+    /// An exchange whose first byte came at this time.
+    pub fn new(id: ExchangeId, began_ns: Nanoseconds) -> Self {
+        Exchange {
+            id,
+            request: Message { began_ns: Some(began_ns), last_ns: began_ns, ..Message::default() },
+            response: Message::default(),
+            is_upgraded: false,
+            flaw: None,
+            attempts: Vec::new(),
+        }
+    }
+
+    /// Keeps the first reason for which the exchange is not seen whole.
+    pub fn blame(&mut self, reason: Unobserved) {
+        self.flaw.get_or_insert(reason);
+    }
+
+    /// The status of the final response.
+    pub fn status(&self) -> Option<u16> {
+        self.response.head.as_ref().map(|head| head.status)
+    }
+
+    /// The request's method, empty as long as it is not known.
+    pub fn method(&self) -> &str {
+        self.request.head.as_ref().map_or("", |head| head.method())
+    }
+
+    /// Whether an upstream's answer is still awaited.
+    pub fn awaits_upstream(&self) -> bool {
+        self.attempts.last().is_some_and(|attempt| attempt.header_ns.is_none() && attempt.ended_ns.is_none())
+    }
+
+    /// The attempt that an upstream exchange is.
+    pub fn attempt_mut(&mut self, id: ExchangeId) -> Option<&mut Attempt> {
+        self.attempts.iter_mut().rev().find(|attempt| attempt.id == id)
+    }
+
+    /// When the gateway was done with it: the last write, or the last read of an unwanted body.
+    pub fn ended_ns(&self) -> Nanoseconds {
+        self.request.last_ns.max(self.response.last_ns)
+    }
+
+    /// From the first try's beginning to the last try's response header; `None` if no upstream answered or was asked.
+    pub fn upstream_span(&self) -> Option<(Nanoseconds, Nanoseconds)> {
+        let first = self.attempts.first()?;
+        let header = self.attempts.iter().rev().find_map(|attempt| attempt.header_ns.or(attempt.ended_ns))?;
+        Some((first.began_ns, header.max(first.began_ns)))
+    }
+}

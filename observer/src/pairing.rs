@@ -1,0 +1,302 @@
+//! Which client's exchange an upstream exchange was made for.
+//!
+//! One thread may serve many clients at once, so the thread's order alone does not tell. Each candidate is scored by the
+//! evidence at hand, and the best one wins; a candidate that nothing speaks for is none.
+
+use rustc_hash::FxHashMap;
+
+use crate::exchange::{Exchange, ExchangeId};
+use crate::http::head::Head;
+
+/// Candidates looked at for one upstream request; more clients than this asking for one target at once are told apart by
+/// the thread's order alone.
+const CANDIDATES_MAX: usize = 256;
+
+/// Headers that carry a request's identity through a gateway.
+const ID_HEADERS: [&str; 3] = ["x-kong-request-id", "x-request-id", "traceparent"];
+
+/// What made a pair, the strongest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// The same request id on both sides.
+    RequestId,
+    /// The client's request was the last one read on the thread that asked the upstream.
+    ThreadOrder,
+    /// Only method, target, address or length agree.
+    Content,
+}
+
+impl Evidence {
+    /// The evidence as a label's value.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Evidence::RequestId => "request_id",
+            Evidence::ThreadOrder => "thread_order",
+            Evidence::Content => "content",
+        }
+    }
+}
+
+/// A client's exchange, as far as the score asks.
+#[derive(Clone, Copy)]
+pub struct Candidate<'a> {
+    /// The exchange.
+    pub exchange: &'a Exchange,
+    /// The client's address as text, without its port; empty if it has none.
+    pub client: &'a str,
+}
+
+/// An upstream's request, as far as the score asks.
+#[derive(Clone, Copy)]
+pub struct Asked<'a> {
+    /// Its head.
+    pub head: &'a Head,
+    /// The process that asked.
+    pub process: u32,
+    /// The client exchange that was read last on the thread when it connected or wrote.
+    pub read_last: Option<ExchangeId>,
+    /// The client exchange that its connect was held to be for.
+    pub connected_for: Option<ExchangeId>,
+}
+
+/// Client exchanges that wait for an answer.
+#[derive(Debug, Default)]
+pub struct Pairing {
+    /// The client exchange whose bytes were read last, by thread.
+    threads: FxHashMap<u32, ExchangeId>,
+    /// Waiting exchanges by process and target.
+    waiting: FxHashMap<(u32, Box<str>), Vec<ExchangeId>>,
+}
+
+impl Pairing {
+    /// Bytes of this client exchange were read on this thread.
+    pub fn client_read(&mut self, thread: u32, id: ExchangeId) {
+        self.threads.insert(thread, id);
+    }
+
+    /// A client's request head is complete.
+    pub fn client_waits(&mut self, process: u32, target: &str, id: ExchangeId) {
+        self.waiting.entry((process, target.into())).or_default().push(id);
+    }
+
+    /// A client's exchange is over.
+    pub fn client_done(&mut self, process: u32, target: &str, id: ExchangeId) {
+        // The key is built anew: looking up by parts would need a second map.
+        let key = (process, Box::from(target));
+        if let Some(waiting) = self.waiting.get_mut(&key) {
+            waiting.retain(|&other| other != id);
+            if waiting.is_empty() {
+                self.waiting.remove(&key);
+            }
+        }
+    }
+
+    /// The client exchange that was read last on a thread.
+    pub fn read_last(&self, thread: u32) -> Option<ExchangeId> {
+        self.threads.get(&thread).copied()
+    }
+
+    /// A thread ended.
+    pub fn thread_ended(&mut self, thread: u32) {
+        self.threads.remove(&thread);
+    }
+
+    /// The client exchange that an upstream request was most likely made for.
+    pub fn choose<'a>(
+        &self,
+        asked: Asked<'_>,
+        find: impl Fn(ExchangeId) -> Option<Candidate<'a>>,
+    ) -> Option<(ExchangeId, Evidence)> {
+        let same_target = self.waiting.get(&(asked.process, Box::from(asked.head.target())));
+        let others = same_target.into_iter().flatten().take(CANDIDATES_MAX).copied();
+        let others = others.filter(|&id| Some(id) != asked.read_last);
+        asked
+            .read_last
+            .into_iter()
+            .chain(others)
+            .filter_map(|id| find(id).and_then(|candidate| score(asked, candidate)).map(|score| (score, id)))
+            // Of equals the first: the thread's, then the one that waits longest.
+            .reduce(|best, other| if other.0.points > best.0.points { other } else { best })
+            .map(|(score, id)| (id, score.evidence))
+    }
+}
+
+struct Score {
+    points: i32,
+    evidence: Evidence,
+}
+
+/// Points of a candidate; `None` if it is impossible or nothing speaks for it.
+fn score(asked: Asked<'_>, candidate: Candidate<'_>) -> Option<Score> {
+    let exchange = candidate.exchange;
+    let client = exchange.request.head.as_deref()?;
+    if exchange.response.head.is_some() {
+        return None;
+    }
+    let is_thread = asked.read_last == Some(exchange.id);
+    let has_id = ID_HEADERS.iter().any(|name| {
+        let id = client.header(name);
+        id.is_some() && id == asked.head.header(name)
+    });
+    let mut points = if has_id { 100 } else { 0 };
+    points += if is_thread { 8 } else { 0 };
+    points += if client.method() == asked.head.method() { 1 } else { -6 };
+    points += path_points(client.target(), asked.head.target());
+    points += address_points(candidate.client, asked.head);
+    points += length_points(client, asked.head);
+    if exchange.awaits_upstream() && asked.connected_for != Some(exchange.id) {
+        points -= 12;
+    } else if !exchange.attempts.is_empty() {
+        points += 2;
+    }
+    let evidence = match (has_id, is_thread) {
+        (true, _) => Evidence::RequestId,
+        (false, true) => Evidence::ThreadOrder,
+        (false, false) => Evidence::Content,
+    };
+    (points > 0).then_some(Score { points, evidence })
+}
+
+/// A gateway passes the path on, strips a prefix, adds one, or rewrites it.
+fn path_points(client: &str, upstream: &str) -> i32 {
+    if client == upstream {
+        4
+    } else if client.ends_with(upstream) || upstream.ends_with(client) {
+        2
+    } else {
+        -3
+    }
+}
+
+fn address_points(client: &str, asked: &Head) -> i32 {
+    let told = ["x-forwarded-for", "x-real-ip"].iter().find_map(|name| asked.header(name));
+    match told {
+        Some(told) if !client.is_empty() => {
+            if told.split(',').any(|address| address.trim() == client) {
+                2
+            } else {
+                -4
+            }
+        }
+        _ => 0,
+    }
+}
+
+fn length_points(client: &Head, asked: &Head) -> i32 {
+    match (client.content_length, asked.content_length) {
+        (Some(client), Some(upstream)) => {
+            if client == upstream {
+                1
+            } else {
+                -3
+            }
+        }
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Endpoint;
+    use crate::exchange::Attempt;
+    use crate::http::head::Side;
+
+    fn head(text: &str) -> Head {
+        Head::parse(Side::Request, text.as_bytes()).unwrap()
+    }
+
+    fn exchange(number: u64, text: &str) -> Exchange {
+        let mut exchange = Exchange::new(ExchangeId { socket: 1, number }, 0);
+        exchange.request.head = Some(Box::new(head(text)));
+        exchange
+    }
+
+    fn attempt() -> Attempt {
+        Attempt {
+            id: ExchangeId { socket: 2, number: 0 },
+            peer: Endpoint::Unix([].into()),
+            began_ns: 0,
+            header_ns: None,
+            ended_ns: None,
+            host: None,
+            path: None,
+            status: 0,
+        }
+    }
+
+    fn choose(open: &[Exchange], read_last: Option<u64>, asked: &str) -> Option<(u64, Evidence)> {
+        let mut pairing = Pairing::default();
+        for exchange in open {
+            let target = exchange.request.head.as_ref().unwrap().target();
+            pairing.client_waits(7, target, exchange.id);
+        }
+        let asked = head(asked);
+        let read_last = read_last.map(|number| ExchangeId { socket: 1, number });
+        let asked = Asked { head: &asked, process: 7, read_last, connected_for: None };
+        let find = |id: ExchangeId| {
+            open.iter().find(|exchange| exchange.id == id).map(|exchange| Candidate { exchange, client: "10.0.0.7" })
+        };
+        pairing.choose(asked, find).map(|(id, evidence)| (id.number, evidence))
+    }
+
+    #[test]
+    fn the_request_read_last_on_the_thread_is_the_one() {
+        let open = [exchange(0, "GET /a HTTP/1.1\r\n\r\n"), exchange(1, "GET /a HTTP/1.1\r\n\r\n")];
+        assert_eq!(choose(&open, Some(1), "GET /a HTTP/1.1\r\n\r\n"), Some((1, Evidence::ThreadOrder)));
+    }
+
+    #[test]
+    fn a_rewritten_path_still_goes_by_the_threads_order() {
+        let open = [exchange(0, "GET /shop/a HTTP/1.1\r\n\r\n")];
+        assert_eq!(choose(&open, Some(0), "GET /internal HTTP/1.1\r\n\r\n"), Some((0, Evidence::ThreadOrder)));
+    }
+
+    #[test]
+    fn a_waiting_request_for_the_same_target_beats_one_that_has_its_upstream() {
+        let mut open = [exchange(0, "GET /a HTTP/1.1\r\n\r\n"), exchange(1, "GET /b HTTP/1.1\r\n\r\n")];
+        open[1].attempts.push(attempt());
+        assert_eq!(choose(&open, Some(1), "GET /a HTTP/1.1\r\n\r\n"), Some((0, Evidence::Content)));
+    }
+
+    #[test]
+    fn a_request_id_beats_all_else() {
+        let open = [
+            exchange(0, "GET /a HTTP/1.1\r\nX-Request-ID: q\r\n\r\n"),
+            exchange(1, "GET /a HTTP/1.1\r\nX-Request-ID: r\r\n\r\n"),
+        ];
+        let asked = "GET /a HTTP/1.1\r\nx-request-id: q\r\n\r\n";
+        assert_eq!(choose(&open, Some(1), asked), Some((0, Evidence::RequestId)));
+    }
+
+    #[test]
+    fn an_answered_exchange_is_no_candidate() {
+        let mut open = [exchange(0, "GET /a HTTP/1.1\r\n\r\n")];
+        let response = Head::parse(Side::Response, b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+        open[0].response.head = Some(Box::new(response));
+        assert_eq!(choose(&open, Some(0), "GET /a HTTP/1.1\r\n\r\n"), None);
+    }
+
+    #[test]
+    fn nothing_is_chosen_when_nothing_speaks_for_it() {
+        let open = [exchange(0, "GET /a HTTP/1.1\r\n\r\n")];
+        assert_eq!(choose(&open, None, "POST /b HTTP/1.1\r\n\r\n"), None);
+    }
+
+    #[test]
+    fn a_forwarded_address_of_another_client_speaks_against_it() {
+        let open = [exchange(0, "GET /a HTTP/1.1\r\n\r\n")];
+        assert_eq!(choose(&open, None, "GET /b HTTP/1.1\r\nX-Forwarded-For: 10.9.9.9\r\n\r\n"), None);
+        let other = "GET /a HTTP/1.1\r\nX-Forwarded-For: 10.9.9.9\r\n\r\n";
+        assert_eq!(choose(&open, None, other), Some((0, Evidence::Content)), "the target still agrees");
+    }
+
+    #[test]
+    fn a_finished_exchange_waits_no_more() {
+        let mut pairing = Pairing::default();
+        let id = ExchangeId { socket: 1, number: 0 };
+        pairing.client_waits(7, "/a", id);
+        pairing.client_done(7, "/a", id);
+        assert!(pairing.waiting.is_empty());
+    }
+}

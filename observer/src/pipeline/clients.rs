@@ -1,0 +1,176 @@
+//! What becomes of the clients' exchanges.
+
+use std::sync::Arc;
+
+use crate::attribution::{Attributed, Peer, RequestFacts, Scheme, UpstreamFacts};
+use crate::connection::{Connection, Moment};
+use crate::event::{Cookie, Endpoint, Nanoseconds, Origin};
+use crate::exchange::{Attempt, Ending, Exchange};
+use crate::gateways::GatewayId;
+use crate::metrics::Measured;
+use crate::verdict::Verdict;
+
+use super::Pipeline;
+
+impl Pipeline {
+    pub(super) fn client_opened(&mut self, connection: &mut Connection) {
+        connection.is_internal = self.internal.is_internal(&connection.opened);
+        if !connection.is_internal {
+            let is_new = connection.opened.origin == Origin::Beginning;
+            self.gauge.opened(connection.gateway, is_new);
+        }
+    }
+
+    pub(super) fn client_closed(&mut self, socket: Cookie) {
+        if let Some(connection) = self.connections.get_mut(&socket)
+            && !connection.is_internal
+            && !connection.is_closed
+        {
+            connection.is_closed = true;
+            self.gauge.closed(connection.gateway, connection.phase);
+        }
+    }
+
+    pub(super) fn client_moments(&mut self, socket: Cookie, thread: u32, moments: &mut Vec<Moment>) {
+        for moment in moments.drain(..) {
+            match moment {
+                Moment::Begun(_) => self.client_begun(socket),
+                Moment::RequestHead(number) => self.client_waits(socket, number),
+                Moment::RequestEnd(_) | Moment::ResponseHead(_) => {}
+                Moment::Ended(exchange, ending) => self.client_ended(socket, &exchange, ending),
+                Moment::Stray(reason) => self.stray(reason),
+            }
+        }
+        let Some(connection) = self.connections.get_mut(&socket) else { return };
+        if thread != 0
+            && let Some(open) = connection.exchanges().next_back()
+            && open.response.began_ns.is_none()
+        {
+            self.pairing.client_read(thread, open.id);
+        }
+        if !connection.is_internal && !connection.is_closed {
+            let phase = connection.current_phase();
+            self.gauge.moved(connection.gateway, connection.phase, phase);
+            connection.phase = phase;
+        }
+    }
+
+    fn client_begun(&mut self, socket: Cookie) {
+        self.metrics.begun();
+        if let Some(connection) = self.connections.get_mut(&socket)
+            && !connection.is_internal
+        {
+            self.gauge.requested(connection.gateway);
+        }
+    }
+
+    fn client_waits(&mut self, socket: Cookie, number: u64) {
+        if let Some(connection) = self.connections.get(&socket)
+            && let Some(exchange) = connection.exchange(number)
+            && let Some(head) = &exchange.request.head
+        {
+            self.pairing.client_waits(connection.process, head.target(), exchange.id);
+        }
+    }
+
+    fn client_ended(&mut self, socket: Cookie, exchange: &Exchange, ending: Ending) {
+        let Some(connection) = self.connections.get(&socket) else { return };
+        let (gateway, is_internal) = (connection.gateway, connection.is_internal);
+        if let Some(head) = &exchange.request.head {
+            self.pairing.client_done(connection.process, head.target(), exchange.id);
+        }
+        if is_internal {
+            self.metrics.internal();
+            self.metrics.filtered("internal", 1);
+            return;
+        }
+        match Verdict::of(exchange, ending) {
+            Verdict::Unobserved(reason) => self.metrics.unobserved(reason.name(), 1),
+            Verdict::Counted { status, rule } => {
+                if let Some(rule) = rule {
+                    self.metrics.inferred(rule.name());
+                }
+                self.count(exchange, status, gateway);
+            }
+        }
+    }
+
+    fn count(&mut self, exchange: &Exchange, status: u16, gateway: GatewayId) {
+        match self.attribute(exchange) {
+            Attributed::Unattributed => {
+                self.metrics.unattributed(status);
+                self.metrics.filtered("unattributed", 1);
+            }
+            Attributed::Service { service, .. } => {
+                self.metrics.counted();
+                let measured = self.measure(exchange, status, gateway, service);
+                self.metrics.count(&measured);
+            }
+        }
+    }
+
+    fn measure(&self, exchange: &Exchange, status: u16, gateway: GatewayId, service: Arc<str>) -> Measured {
+        let began_ns = exchange.request.began_ns.unwrap_or_default();
+        let request_ms = self.milliseconds(began_ns, exchange.ended_ns());
+        let upstream_ms = exchange.upstream_span().map(|(from, to)| self.milliseconds(from, to));
+        Measured {
+            service,
+            gateway: self.options.per_gateway_label.then(|| self.gateways.label(gateway)),
+            status,
+            request_bytes: request_bytes(exchange),
+            response_bytes: exchange.response.bytes,
+            request_ms,
+            upstream_ms,
+            kong_ms: request_ms.saturating_sub(upstream_ms.unwrap_or(0)),
+        }
+    }
+
+    /// As nginx takes the difference of two times that were cut to whole milliseconds (`ngx_http_variable_request_time`).
+    fn milliseconds(&self, from: Nanoseconds, to: Nanoseconds) -> u64 {
+        let cut = |time: Nanoseconds| time.wrapping_add(self.options.realtime_offset_ns) / 1_000_000;
+        cut(to).saturating_sub(cut(from))
+    }
+
+    fn attribute(&mut self, exchange: &Exchange) -> Attributed {
+        let Some(head) = exchange.request.head.as_deref() else {
+            return Attributed::Unattributed;
+        };
+        let headers = |name: &str| head.header(name);
+        let request = RequestFacts {
+            method: head.method(),
+            scheme: Scheme::Http,
+            host: head.host(),
+            path: head.path(),
+            sni: None,
+            headers: &headers,
+        };
+        match exchange.attempts.last() {
+            None => self.attribution.attribute(&request, None),
+            Some(attempt) => with_peer(attempt, |peer| {
+                let upstream = UpstreamFacts { peer, host: attempt.host.as_deref(), path: attempt.path.as_deref() };
+                self.attribution.attribute(&request, Some(&upstream))
+            }),
+        }
+    }
+}
+
+/// nginx counts the bytes of a body that it passed on or that a handler read, not of one that it read only to throw
+/// away: without an upstream the latter is the rule.
+fn request_bytes(exchange: &Exchange) -> u64 {
+    if exchange.attempts.is_empty() && exchange.request.head.is_some() {
+        exchange.request.head_bytes
+    } else {
+        exchange.request.bytes
+    }
+}
+
+/// An abstract name has a zero in front, in configurations an `@`.
+fn with_peer<T>(attempt: &Attempt, use_it: impl FnOnce(Peer<'_>) -> T) -> T {
+    match &attempt.peer {
+        Endpoint::Ip(address) => use_it(Peer::Ip(*address)),
+        Endpoint::Unix(path) => match path.as_ref() {
+            [0, name @ ..] => use_it(Peer::Unix(&[b"@", name].concat())),
+            path => use_it(Peer::Unix(path)),
+        },
+    }
+}

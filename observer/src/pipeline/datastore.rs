@@ -1,0 +1,160 @@
+//! Whether the gateway reaches its datastore.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::config::Endpoint as Address;
+use crate::event::{Endpoint, Opened};
+
+/// 1 while the gateway's last attempt to connect or talk to it succeeded; before any attempt 1 if a connection is open.
+#[derive(Debug)]
+pub struct Datastore {
+    address: Option<Address>,
+    addresses: Vec<IpAddr>,
+    last_attempt: Option<bool>,
+    open: usize,
+}
+
+impl Datastore {
+    pub fn new(address: Option<Address>) -> Self {
+        let addresses = match &address {
+            Some(Address::Tcp { host, .. }) => host.parse().into_iter().collect(),
+            Some(Address::Unix(_)) | None => Vec::new(),
+        };
+        Datastore { address, addresses, last_attempt: None, open: 0 }
+    }
+
+    /// `None` when no datastore is configured.
+    pub fn is_reachable(&self) -> Option<bool> {
+        self.address.as_ref()?;
+        Some(self.last_attempt.unwrap_or(self.open > 0))
+    }
+
+    /// Its host name, if it has one.
+    pub fn name(&self) -> Option<&str> {
+        match &self.address {
+            Some(Address::Tcp { host, .. }) if host.parse::<IpAddr>().is_err() => Some(host),
+            _ => None,
+        }
+    }
+
+    /// Its host name's addresses.
+    pub fn resolved(&mut self, name: &str, addresses: &[IpAddr]) {
+        if self.name() == Some(name) {
+            self.addresses = addresses.to_vec();
+        }
+    }
+
+    /// A connection to somewhere was found open, or its connect succeeded.
+    pub fn connected(&mut self, opened: &Opened) {
+        if self.is_it(&opened.remote) {
+            self.open += 1;
+            self.last_attempt = Some(true);
+        }
+    }
+
+    /// A connection that was open before anything was attempted.
+    pub fn found(&mut self, opened: &Opened) {
+        if self.is_it(&opened.remote) {
+            self.open += 1;
+        }
+    }
+
+    /// A connection was closed, or its connect failed.
+    pub fn closed(&mut self, opened: &Opened, has_failed: bool) {
+        if self.is_it(&opened.remote) {
+            if has_failed {
+                self.last_attempt = Some(false);
+            } else {
+                self.open = self.open.saturating_sub(1);
+            }
+        }
+    }
+
+    /// The gateway read or wrote: a byte count, 0 at the end of the stream, or a negative errno.
+    pub fn talked(&mut self, remote: &Endpoint, result: i32) {
+        if result != 0 && self.address.is_some() && self.is_it(remote) {
+            self.last_attempt = Some(result > 0);
+        }
+    }
+
+    fn is_it(&self, remote: &Endpoint) -> bool {
+        match (&self.address, remote) {
+            (Some(Address::Tcp { port, .. }), Endpoint::Ip(SocketAddr::V4(_) | SocketAddr::V6(_))) => {
+                remote.ip().is_some_and(|ip| ip.port() == *port && self.addresses.contains(&ip.ip()))
+            }
+            (Some(Address::Unix(path)), Endpoint::Unix(remote)) => **remote == *path.as_bytes(),
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Origin, Role};
+
+    fn to(remote: &str) -> Opened {
+        Opened {
+            time_ns: 0,
+            socket: 1,
+            sequence: 0,
+            process: 1,
+            thread: 1,
+            network: 1,
+            role: Role::Upstream,
+            origin: Origin::Beginning,
+            state: 2,
+            local: Endpoint::Ip("10.0.0.1:4000".parse().unwrap()),
+            remote: Endpoint::Ip(remote.parse().unwrap()),
+        }
+    }
+
+    fn datastore() -> Datastore {
+        Datastore::new(Some("10.0.0.5:5432".parse().unwrap()))
+    }
+
+    #[test]
+    fn without_configuration_nothing_is_told() {
+        assert_eq!(Datastore::new(None).is_reachable(), None);
+    }
+
+    #[test]
+    fn the_last_attempt_decides() {
+        let mut datastore = datastore();
+        assert_eq!(datastore.is_reachable(), Some(false));
+        datastore.connected(&to("10.0.0.5:5432"));
+        assert_eq!(datastore.is_reachable(), Some(true));
+        datastore.closed(&to("10.0.0.5:5432"), false);
+        assert_eq!(datastore.is_reachable(), Some(true), "a close is no failed attempt");
+        datastore.closed(&to("10.0.0.5:5432"), true);
+        assert_eq!(datastore.is_reachable(), Some(false));
+        datastore.talked(&to("10.0.0.5:5432").remote, 12);
+        assert_eq!(datastore.is_reachable(), Some(true));
+        datastore.talked(&to("10.0.0.5:5432").remote, -104);
+        assert_eq!(datastore.is_reachable(), Some(false));
+    }
+
+    #[test]
+    fn before_any_attempt_an_open_connection_tells() {
+        let mut datastore = datastore();
+        datastore.found(&to("10.0.0.5:5432"));
+        assert_eq!(datastore.is_reachable(), Some(true));
+    }
+
+    #[test]
+    fn other_addresses_and_ports_say_nothing() {
+        let mut datastore = datastore();
+        datastore.connected(&to("10.0.0.5:80"));
+        datastore.connected(&to("10.0.0.6:5432"));
+        assert_eq!(datastore.is_reachable(), Some(false));
+    }
+
+    #[test]
+    fn a_name_is_known_by_what_it_resolves_to() {
+        let mut datastore = Datastore::new(Some("db.test:5432".parse().unwrap()));
+        assert_eq!(datastore.name(), Some("db.test"));
+        datastore.resolved("db.test", &["10.0.0.5".parse().unwrap()]);
+        datastore.connected(&to("10.0.0.5:5432"));
+        assert_eq!(datastore.is_reachable(), Some(true));
+    }
+}

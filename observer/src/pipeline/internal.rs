@@ -1,0 +1,50 @@
+//! Connections between two observed gateways: the upstream connection of one is the client connection of the other.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::event::{Endpoint, Opened};
+
+/// Upstream connections as their far ends see them.
+#[derive(Debug, Default)]
+pub struct Internal {
+    /// Server's end, client's end; with the network namespace where the address means nothing outside it.
+    pairs: FxHashSet<(u32, SocketAddr, SocketAddr)>,
+    /// Connections to UNIX sockets by path.
+    paths: FxHashMap<Arc<[u8]>, usize>,
+}
+
+impl Internal {
+    /// An upstream connection whose own port may be known by now.
+    pub fn upstream_opened(&mut self, opened: &Opened) {
+        match (&opened.local, &opened.remote) {
+            (Endpoint::Ip(local), Endpoint::Ip(remote)) if local.port() != 0 => {
+                self.pairs.insert(key(opened.network, *remote, *local));
+            }
+            (_, Endpoint::Unix(path)) => *self.paths.entry(path.clone()).or_default() += 1,
+            _ => {}
+        }
+    }
+
+    /// An upstream connection is gone.
+    pub fn upstream_closed(&mut self, opened: &Opened) {
+        if let (Endpoint::Ip(local), Endpoint::Ip(remote)) = (&opened.local, &opened.remote) {
+            self.pairs.remove(&key(opened.network, *remote, *local));
+        }
+    }
+
+    /// Whether a client's connection comes from an observed gateway.
+    pub fn is_internal(&self, opened: &Opened) -> bool {
+        match (&opened.local, &opened.remote) {
+            (Endpoint::Ip(local), Endpoint::Ip(remote)) => self.pairs.contains(&key(opened.network, *local, *remote)),
+            (Endpoint::Unix(path), _) => self.paths.contains_key(path),
+            (Endpoint::Ip(_), Endpoint::Unix(_)) => false,
+        }
+    }
+}
+
+fn key(network: u32, server: SocketAddr, client: SocketAddr) -> (u32, SocketAddr, SocketAddr) {
+    (if server.ip().is_loopback() { network } else { 0 }, server, client)
+}

@@ -1,0 +1,220 @@
+//! The pipeline: events in, metrics out. Plain code without clock, task, socket or lock, so that a recorded file of events
+//! always gives the same text.
+
+mod clients;
+mod datastore;
+mod gauge;
+mod internal;
+#[cfg(test)]
+mod tests;
+mod upstreams;
+
+use observer_ebpf::tables::Loss;
+use rustc_hash::FxHashMap;
+
+use crate::attribution::Attribution;
+use crate::config::Endpoint as Address;
+use crate::connection::{Connection, Moment};
+use crate::event::{Cookie, Data, Event, Nanoseconds, Opened, Process, ProcessChange, Role, StateChange, TcpState};
+use crate::exchange::Unobserved;
+use crate::gateways::{GatewayId, Gateways};
+use crate::metrics::Metrics;
+use crate::pairing::Pairing;
+
+use datastore::Datastore;
+use gauge::Gauge;
+use internal::Internal;
+
+/// Connections kept at once. Each takes about 600 bytes while nothing is under way on it.
+pub const CONNECTIONS_MAX: usize = 262_144;
+
+/// How the pipeline is set up.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// What to add to `CLOCK_MONOTONIC` for `CLOCK_REALTIME`, in ns: nginx cuts its times to whole milliseconds of it.
+    pub realtime_offset_ns: u64,
+    /// The datastore whose reachability is told.
+    pub datastore: Option<Address>,
+    /// Tell gateways apart.
+    pub per_gateway_label: bool,
+}
+
+/// From events to metrics.
+pub struct Pipeline {
+    options: Options,
+    gateways: Gateways,
+    connections: FxHashMap<Cookie, Connection>,
+    pairing: Pairing,
+    attribution: Attribution,
+    internal: Internal,
+    datastore: Datastore,
+    gauge: Gauge,
+    metrics: Metrics,
+    moments: Vec<Moment>,
+}
+
+impl Pipeline {
+    /// A pipeline that has seen nothing yet.
+    pub fn new(options: Options, attribution: Attribution, metrics: Metrics) -> Self {
+        Pipeline {
+            datastore: Datastore::new(options.datastore.clone()),
+            gauge: Gauge::new(options.per_gateway_label),
+            options,
+            gateways: Gateways::default(),
+            connections: FxHashMap::default(),
+            pairing: Pairing::default(),
+            attribution,
+            internal: Internal::default(),
+            metrics,
+            moments: Vec::new(),
+        }
+    }
+
+    /// The metrics so far.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Host names whose addresses are wanted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.attribution.names().chain(self.datastore.name())
+    }
+
+    /// Gateways that run now.
+    pub fn gateways(&self) -> usize {
+        self.gateways.alive()
+    }
+
+    /// Takes one event.
+    pub fn handle(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Data(data) => self.data(data),
+            Event::State(change) => self.state(change),
+            Event::Opened(opened) => self.opened(opened),
+            Event::Process(process) => self.process(process),
+            Event::Lost(lost) => {
+                let reason = Loss::ALL.iter().map(|loss| loss.name()).find(|name| **name == *lost.reason);
+                self.metrics.lost(reason.unwrap_or("other"), lost.count);
+            }
+            Event::Resolved(resolved) => {
+                self.attribution.resolved(&resolved.name, &resolved.addresses);
+                self.datastore.resolved(&resolved.name, &resolved.addresses);
+            }
+            Event::Ready(_) | Event::Tick(_) => self.publish(),
+        }
+    }
+
+    /// Brings the gauges up to date. Counters are so at once.
+    pub fn publish(&mut self) {
+        self.gauge.publish(&self.gateways, &mut self.metrics);
+        self.metrics.gateways(self.gateways.alive());
+        self.metrics.datastore(self.datastore.is_reachable());
+    }
+
+    fn opened(&mut self, opened: &Opened) {
+        if opened.role == Role::Listener {
+            return self.gateways.listening(opened);
+        }
+        let Some((role, gateway)) = self.role(opened) else { return };
+        if self.connections.contains_key(&opened.socket) {
+            return;
+        }
+        if self.connections.len() >= CONNECTIONS_MAX {
+            return self.stray(Unobserved::TableFull);
+        }
+        let mut connection = Connection::new(Opened { role, ..opened.clone() }, gateway);
+        match role {
+            Role::Upstream => self.upstream_opened(&mut connection),
+            Role::Client | Role::Listener => self.client_opened(&mut connection),
+        }
+        self.connections.insert(opened.socket, connection);
+    }
+
+    /// Whose connection it is, and which side: who listens at its local end accepted it. A connection that belongs to no
+    /// gateway is none of ours.
+    fn role(&self, opened: &Opened) -> Option<(Role, GatewayId)> {
+        let by_process = self.gateways.of_process(opened.process);
+        let Some(local) = opened.local.ip() else {
+            return Some((opened.role, by_process?));
+        };
+        match self.gateways.listening_at(opened.network, local) {
+            Some(gateway) => Some((Role::Client, gateway)),
+            None if opened.role == Role::Upstream => Some((Role::Upstream, by_process?)),
+            None => None,
+        }
+    }
+
+    fn data(&mut self, data: &Data<'_>) {
+        let mut moments = std::mem::take(&mut self.moments);
+        if let Some(connection) = self.connections.get_mut(&data.socket) {
+            connection.data(data, &mut moments);
+            match connection.opened.role {
+                Role::Upstream => {
+                    self.datastore.talked(&connection.opened.remote, data.result);
+                    self.upstream_moments(data.socket, data.time_ns, data.thread, &mut moments);
+                }
+                Role::Client | Role::Listener => self.client_moments(data.socket, data.thread, &mut moments),
+            }
+        }
+        self.moments = moments;
+    }
+
+    fn state(&mut self, change: &StateChange) {
+        if change.old == TcpState::Listen {
+            self.gateways.stopped_listening(change.socket);
+        }
+        let mut moments = std::mem::take(&mut self.moments);
+        if let Some(connection) = self.connections.get_mut(&change.socket) {
+            let is_done = connection.state(change.new, change.time_ns, &mut moments);
+            match connection.opened.role {
+                Role::Upstream => {
+                    self.upstream_moments(change.socket, change.time_ns, 0, &mut moments);
+                    self.upstream_state(change);
+                }
+                Role::Client | Role::Listener => {
+                    self.client_moments(change.socket, 0, &mut moments);
+                    if is_done {
+                        self.client_closed(change.socket);
+                    }
+                }
+            }
+            if change.new == TcpState::Close {
+                self.connections.remove(&change.socket);
+            }
+        }
+        self.moments = moments;
+    }
+
+    fn process(&mut self, process: &Process) {
+        if process.change == ProcessChange::Exited {
+            self.process_ended(process.process, process.time_ns);
+        }
+        self.gateways.process(process);
+    }
+
+    /// Exchanges of a process that ended end with it, before the kernel closes its sockets.
+    fn process_ended(&mut self, process: u32, time_ns: Nanoseconds) {
+        let sockets: Vec<Cookie> = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| connection.process == process)
+            .map(|(&socket, _)| socket)
+            .collect();
+        for socket in sockets {
+            let mut moments = Vec::new();
+            let Some(connection) = self.connections.get_mut(&socket) else { continue };
+            connection.process_ended(&mut moments);
+            match connection.opened.role {
+                Role::Upstream => self.upstream_moments(socket, time_ns, 0, &mut moments),
+                Role::Client | Role::Listener => self.client_moments(socket, 0, &mut moments),
+            }
+        }
+        self.pairing.thread_ended(process);
+    }
+
+    /// An exchange of which only the end was seen, or nothing but that it was.
+    fn stray(&self, reason: Unobserved) {
+        self.metrics.begun();
+        self.metrics.unobserved(reason.name(), 1);
+    }
+}

@@ -1,0 +1,173 @@
+//! What the upstreams' exchanges tell of the clients'.
+
+use crate::connection::{Connection, Moment};
+use crate::event::{Cookie, Endpoint, Nanoseconds, Origin, StateChange, TcpState};
+use crate::exchange::{ATTEMPTS_MAX, Attempt, Exchange, ExchangeId};
+use crate::pairing::{Asked, Candidate};
+
+use super::Pipeline;
+
+impl Pipeline {
+    /// A connect belongs to the client's request that its thread read last, until the request on it says otherwise.
+    pub(super) fn upstream_opened(&mut self, connection: &mut Connection) {
+        self.internal.upstream_opened(&connection.opened);
+        if connection.opened.origin != Origin::Beginning {
+            return self.datastore.found(&connection.opened);
+        }
+        let Some(read_last) = self.pairing.read_last(connection.opened.thread) else { return };
+        connection.read_last = Some(read_last);
+        let attempt = attempt(connection, connection.next_id(), connection.opened.time_ns);
+        if let Some(exchange) = self.client_mut(read_last)
+            && exchange.request.head.is_some()
+            && exchange.response.head.is_none()
+            && !exchange.awaits_upstream()
+            && exchange.attempts.len() < ATTEMPTS_MAX
+        {
+            exchange.attempts.push(attempt);
+            connection.made_for = Some(read_last);
+        }
+    }
+
+    /// Follows a connect, and ends one that failed.
+    pub(super) fn upstream_state(&mut self, change: &StateChange) {
+        let Some(connection) = self.connections.get_mut(&change.socket) else { return };
+        match change.new {
+            TcpState::Established => {
+                if let Endpoint::Ip(local) = &mut connection.opened.local {
+                    let is_v4 = local.is_ipv4();
+                    connection.opened.local = Endpoint::from_bytes(is_v4, change.local, change.local_port);
+                }
+                self.internal.upstream_opened(&connection.opened);
+                self.datastore.connected(&connection.opened);
+            }
+            TcpState::Close => {
+                let id = connection.next_id();
+                let made_for = connection.made_for.take();
+                let has_failed = change.old == TcpState::SynSent;
+                self.datastore.closed(&connection.opened, has_failed);
+                self.internal.upstream_closed(&connection.opened);
+                self.end_attempt(made_for, id, change.time_ns);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn upstream_moments(
+        &mut self,
+        socket: Cookie,
+        time_ns: Nanoseconds,
+        thread: u32,
+        moments: &mut Vec<Moment>,
+    ) {
+        for moment in moments.drain(..) {
+            match moment {
+                Moment::Begun(_) => self.upstream_begun(socket, thread),
+                Moment::RequestHead(number) => self.upstream_asked(socket, number),
+                Moment::ResponseHead(number) => self.upstream_answered(socket, number, time_ns),
+                Moment::RequestEnd(_) => {}
+                Moment::Ended(exchange, _) => self.upstream_ended(socket, &exchange),
+                // The clients' exchanges are what is counted.
+                Moment::Stray(_) => {}
+            }
+        }
+    }
+
+    /// The first write on a kept connection is what a connect is on a new one.
+    fn upstream_begun(&mut self, socket: Cookie, thread: u32) {
+        let read_last = self.pairing.read_last(thread);
+        if let Some(connection) = self.connections.get_mut(&socket) {
+            connection.read_last = connection.read_last.or(read_last);
+        }
+    }
+
+    fn upstream_asked(&mut self, socket: Cookie, number: u64) {
+        let Some(connection) = self.connections.get(&socket) else { return };
+        let Some(exchange) = connection.exchange(number) else { return };
+        let Some(head) = exchange.request.head.as_deref() else { return };
+        let asked = Asked {
+            head,
+            process: connection.process,
+            read_last: connection.read_last,
+            connected_for: connection.made_for,
+        };
+        let chosen = self.pairing.choose(asked, |id| {
+            let client = self.connections.get(&id.socket)?;
+            Some(Candidate { exchange: client.exchange(id.number)?, client: &client.peer_address })
+        });
+        let mut attempt = attempt(connection, exchange.id, exchange.request.began_ns.unwrap_or_default());
+        attempt.host = head.host().map(Box::from);
+        attempt.path = Some(head.path().into());
+        let held_for = connection.made_for;
+        if held_for != chosen.map(|(id, _)| id) {
+            self.forget_attempt(held_for, attempt.id);
+        }
+        let Some((client, evidence)) = chosen else {
+            self.metrics.pairs("none");
+            return;
+        };
+        self.metrics.pairs(evidence.name());
+        self.set_attempt(client, attempt);
+        if let Some(connection) = self.connections.get_mut(&socket) {
+            connection.made_for = Some(client);
+        }
+    }
+
+    fn upstream_answered(&mut self, socket: Cookie, number: u64, time_ns: Nanoseconds) {
+        let Some(connection) = self.connections.get(&socket) else { return };
+        let Some(exchange) = connection.exchange(number) else { return };
+        let (id, status) = (exchange.id, exchange.status().unwrap_or(0));
+        if let Some(client) = connection.made_for
+            && let Some(attempt) = self.client_mut(client).and_then(|client| client.attempt_mut(id))
+        {
+            attempt.header_ns = Some(time_ns);
+            attempt.status = status;
+        }
+    }
+
+    fn upstream_ended(&mut self, socket: Cookie, exchange: &Exchange) {
+        let Some(connection) = self.connections.get_mut(&socket) else { return };
+        connection.read_last = None;
+        let made_for = connection.made_for.take();
+        self.end_attempt(made_for, exchange.id, exchange.ended_ns());
+    }
+
+    fn end_attempt(&mut self, client: Option<ExchangeId>, id: ExchangeId, time_ns: Nanoseconds) {
+        if let Some(client) = client.and_then(|client| self.client_mut(client))
+            && let Some(attempt) = client.attempt_mut(id)
+        {
+            attempt.ended_ns = Some(time_ns);
+        }
+    }
+
+    fn forget_attempt(&mut self, client: Option<ExchangeId>, id: ExchangeId) {
+        if let Some(client) = client.and_then(|client| self.client_mut(client)) {
+            client.attempts.retain(|attempt| attempt.id != id);
+        }
+    }
+
+    fn set_attempt(&mut self, client: ExchangeId, attempt: Attempt) {
+        let Some(client) = self.client_mut(client) else { return };
+        if let Some(held) = client.attempt_mut(attempt.id) {
+            *held = attempt;
+        } else if client.attempts.len() < ATTEMPTS_MAX {
+            client.attempts.push(attempt);
+        }
+    }
+
+    fn client_mut(&mut self, id: ExchangeId) -> Option<&mut Exchange> {
+        self.connections.get_mut(&id.socket)?.exchange_mut(id.number)
+    }
+}
+
+fn attempt(connection: &Connection, id: ExchangeId, began_ns: Nanoseconds) -> Attempt {
+    Attempt {
+        id,
+        peer: connection.opened.remote.clone(),
+        began_ns,
+        header_ns: None,
+        ended_ns: None,
+        host: None,
+        path: None,
+        status: 0,
+    }
+}

@@ -1,0 +1,165 @@
+//! What an exchange that is over counts as.
+//!
+//! Most were answered, and the answer tells. Where a gateway logs a status without writing a byte, a named rule infers
+//! it from who closed first and how far the request had come. What was not seen whole is never guessed at.
+
+use crate::exchange::{Ending, Exchange, Unobserved};
+
+/// What becomes of an exchange that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It counts with this status.
+    Counted {
+        /// The response's, or the one that the gateway logs.
+        status: u16,
+        /// The rule that gave the status, if no byte did.
+        rule: Option<Rule>,
+    },
+    /// It was not seen whole.
+    Unobserved(Unobserved),
+}
+
+/// Rules for the statuses that nginx logs without an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// 400: the client closed within its head (`ngx_http_read_request_header`).
+    ClosedInHead,
+    /// 400: the client closed within its body (`ngx_http_do_read_client_request_body`).
+    ClosedInBody,
+    /// 499: the client closed while it waited (`ngx_http_upstream_check_broken_connection`).
+    ClosedWaiting,
+    /// 408: the head did not come in time (`client_header_timeout`).
+    HeadTimeout,
+    /// 408: the body did not come in time (`client_body_timeout`).
+    BodyTimeout,
+    /// 444: the gateway closed without an answer (`return 444`).
+    ClosedUnanswered,
+}
+
+impl Rule {
+    /// The rule as a label's value.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Rule::ClosedInHead => "client_closed_in_head",
+            Rule::ClosedInBody => "client_closed_in_body",
+            Rule::ClosedWaiting => "client_closed_waiting",
+            Rule::HeadTimeout => "head_timeout",
+            Rule::BodyTimeout => "body_timeout",
+            Rule::ClosedUnanswered => "closed_unanswered",
+        }
+    }
+
+    const fn status(self) -> u16 {
+        match self {
+            Rule::ClosedInHead | Rule::ClosedInBody => 400,
+            Rule::ClosedWaiting => 499,
+            Rule::HeadTimeout | Rule::BodyTimeout => 408,
+            Rule::ClosedUnanswered => 444,
+        }
+    }
+}
+
+impl Verdict {
+    /// Judges a client's exchange.
+    pub fn of(exchange: &Exchange, ending: Ending) -> Self {
+        if let Some(flaw) = exchange.flaw {
+            return Verdict::Unobserved(flaw);
+        }
+        if let Some(status) = exchange.status() {
+            return match ending {
+                Ending::Lost(reason) => Verdict::Unobserved(reason),
+                Ending::WithProcess if !exchange.response.is_complete => Verdict::Unobserved(Unobserved::ProcessEnded),
+                Ending::Complete | Ending::ByPeer | Ending::ByGateway | Ending::WithProcess => {
+                    Verdict::Counted { status, rule: None }
+                }
+            };
+        }
+        if exchange.response.bytes > 0 {
+            return Verdict::Unobserved(Unobserved::NotSampled);
+        }
+        let is_waiting = !exchange.attempts.is_empty();
+        let (has_head, has_body) = (exchange.request.head.is_some(), exchange.request.is_complete);
+        match ending {
+            Ending::Lost(reason) => Verdict::Unobserved(reason),
+            Ending::WithProcess => Verdict::Unobserved(Unobserved::ProcessEnded),
+            Ending::Complete => Verdict::Unobserved(Unobserved::OutOfStep),
+            Ending::ByPeer => inferred(match (has_head, has_body, is_waiting) {
+                (false, ..) => Rule::ClosedInHead,
+                (true, false, false) => Rule::ClosedInBody,
+                _ => Rule::ClosedWaiting,
+            }),
+            Ending::ByGateway => match (has_head, has_body, is_waiting) {
+                (false, ..) => inferred(Rule::HeadTimeout),
+                (true, false, false) => inferred(Rule::BodyTimeout),
+                (true, true, false) => inferred(Rule::ClosedUnanswered),
+                (true, _, true) => Verdict::Unobserved(Unobserved::OutOfStep),
+            },
+        }
+    }
+}
+
+fn inferred(rule: Rule) -> Verdict {
+    Verdict::Counted { status: rule.status(), rule: Some(rule) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::ExchangeId;
+    use crate::http::head::{Head, Side};
+
+    fn exchange(request: Option<&str>, response: Option<&str>) -> Exchange {
+        let mut exchange = Exchange::new(ExchangeId { socket: 1, number: 0 }, 0);
+        let parse = |side, text: &str| Some(Box::new(Head::parse(side, text.as_bytes()).unwrap()));
+        exchange.request.head = request.and_then(|text| parse(Side::Request, text));
+        exchange.response.head = response.and_then(|text| parse(Side::Response, text));
+        exchange
+    }
+
+    fn counted(status: u16, rule: Option<Rule>) -> Verdict {
+        Verdict::Counted { status, rule }
+    }
+
+    const GET: Option<&str> = Some("GET / HTTP/1.1\r\n\r\n");
+
+    #[test]
+    fn an_answer_counts_with_its_status_however_the_connection_ended() {
+        let exchange = exchange(GET, Some("HTTP/1.1 200 OK\r\n\r\n"));
+        for ending in [Ending::Complete, Ending::ByPeer, Ending::ByGateway] {
+            assert_eq!(Verdict::of(&exchange, ending), counted(200, None));
+        }
+    }
+
+    #[test]
+    fn a_client_that_goes_gets_the_status_that_nginx_logs() {
+        let in_head = exchange(None, None);
+        assert_eq!(Verdict::of(&in_head, Ending::ByPeer), counted(400, Some(Rule::ClosedInHead)));
+        let in_body = exchange(GET, None);
+        assert_eq!(Verdict::of(&in_body, Ending::ByPeer), counted(400, Some(Rule::ClosedInBody)));
+        let mut waiting = exchange(GET, None);
+        waiting.request.is_complete = true;
+        assert_eq!(Verdict::of(&waiting, Ending::ByPeer), counted(499, Some(Rule::ClosedWaiting)));
+    }
+
+    #[test]
+    fn a_gateway_that_closes_unanswered_gets_the_status_that_nginx_logs() {
+        let in_head = exchange(None, None);
+        assert_eq!(Verdict::of(&in_head, Ending::ByGateway), counted(408, Some(Rule::HeadTimeout)));
+        let in_body = exchange(GET, None);
+        assert_eq!(Verdict::of(&in_body, Ending::ByGateway), counted(408, Some(Rule::BodyTimeout)));
+        let mut whole = exchange(GET, None);
+        whole.request.is_complete = true;
+        assert_eq!(Verdict::of(&whole, Ending::ByGateway), counted(444, Some(Rule::ClosedUnanswered)));
+    }
+
+    #[test]
+    fn what_was_not_seen_whole_is_never_guessed() {
+        let mut flawed = exchange(GET, Some("HTTP/1.1 200 OK\r\n\r\n"));
+        flawed.flaw = Some(Unobserved::NotSampled);
+        assert_eq!(Verdict::of(&flawed, Ending::Complete), Verdict::Unobserved(Unobserved::NotSampled));
+        let open = exchange(GET, None);
+        assert_eq!(Verdict::of(&open, Ending::WithProcess), Verdict::Unobserved(Unobserved::ProcessEnded));
+        let lost = Ending::Lost(Unobserved::RecordsLost);
+        assert_eq!(Verdict::of(&open, lost), Verdict::Unobserved(Unobserved::RecordsLost));
+    }
+}
