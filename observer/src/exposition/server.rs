@@ -1,51 +1,53 @@
 //! The HTTP surface: `/metrics`, `/ready` and `/`, for reading only.
 //!
-//! It runs apart from the pipeline and touches nothing of it but the registry's atomics.
+//! It runs apart from the pipeline and touches nothing of it but the registry's atomics. HTTP/2 is not offered.
 
+mod accept;
+mod connection;
+mod pages;
 #[cfg(test)]
 mod tests;
+mod throttle;
 
-use std::borrow::Cow;
-use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus::Registry;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use warp::Filter;
-use warp::http::{Method, Response, StatusCode, header};
 
-use super::text;
-
-/// Content type of the metrics, spelt as the plugin spells it.
-pub const CONTENT_TYPE: &str = "text/plain; charset=UTF-8";
+pub use self::pages::{CONTENT_TYPE, Pages, Readiness};
 
 /// How long responses under way may go on after the shutdown; the agent has to be gone within a second.
 pub const GRACE: Duration = Duration::from_millis(500);
 
-/// Whether the observer sees everything yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Readiness {
-    /// Not yet; the text names what it waits for, as in "waiting for `first scan of the gateways`".
-    Waiting(Cow<'static, str>),
-    /// Attached, and the first scan is done.
-    Ready,
+/// What clients may use up. Request bodies are never read, so they have no limit of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Request line and header lines; more is answered with 431 and the end of the connection.
+    pub head_bytes: usize,
+    /// For a whole head, from the connection's begin or the answer before it; so also how long a connection may idle.
+    pub head_time: Duration,
+    /// For the client to take an answer, from its first wait for the client until the kernel has its last byte.
+    pub response_time: Duration,
+    /// Open at once, over all listeners; one more is closed as soon as it is accepted.
+    pub connections: usize,
 }
 
-/// What the pages are made of.
-#[derive(Debug, Clone)]
-pub struct Pages {
-    /// Gathered anew for each scrape.
-    pub registry: Registry,
-    /// Told by the agent.
-    pub readiness: watch::Receiver<Readiness>,
-    /// What the text of `/metrics` holds.
-    pub text: text::Options,
+impl Default for Limits {
+    /// 8 KiB, 10 s each way (all that Prometheus gives a scrape by default), 256 connections.
+    fn default() -> Self {
+        Limits {
+            head_bytes: 8 * 1024,
+            head_time: Duration::from_secs(10),
+            response_time: Duration::from_secs(10),
+            connections: 256,
+        }
+    }
 }
 
 /// Why an address cannot be listened on.
@@ -93,85 +95,23 @@ pub async fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, ListenEr
 
 /// Serves the pages on all listeners until `shutdown` is done, and then for up to [`GRACE`] what is under way.
 ///
-/// A connection that is not finished by then ends with the runtime.
-pub async fn serve(listeners: Vec<TcpListener>, pages: Pages, shutdown: impl Future<Output = ()>) {
+/// A connection that is not finished by then is cut off.
+pub async fn serve(listeners: Vec<TcpListener>, pages: Pages, limits: Limits, shutdown: impl Future<Output = ()>) {
+    // Nothing is ever sent: to drop `stop` is the signal.
     let (stop, stopped) = watch::channel(());
+    let slots = Arc::new(Semaphore::new(limits.connections));
+    let shared = accept::Shared { service: pages::service(pages), limits, slots, stopped };
     let mut servers = JoinSet::new();
     for listener in listeners {
-        let mut stopped = stopped.clone();
-        let server = warp::serve(routes(pages.clone())).incoming(listener).graceful(async move {
-            // Nothing is ever sent: this is done when `stop` is dropped.
-            let _ = stopped.changed().await;
-        });
-        servers.spawn(server.run());
+        servers.spawn(accept::run(listener, shared.clone()));
     }
     shutdown.await;
     drop(stop);
     let all = async { while servers.join_next().await.is_some() {} };
     if timeout(GRACE, all).await.is_err() {
-        log::debug!("left connections open that had not finished {GRACE:?} after the shutdown");
+        log::debug!("cut off connections that had not finished {GRACE:?} after the shutdown");
+        servers.shutdown().await;
     }
-}
-
-/// What one listener answers.
-fn routes(
-    pages: Pages,
-) -> impl Filter<Extract = (Response<String>,), Error = Infallible> + Clone + Send + Sync + 'static {
-    warp::method()
-        .and(warp::path::full())
-        .map(move |method, path: warp::path::FullPath| pages.answer(&method, path.as_str()))
-}
-
-impl Pages {
-    fn answer(&self, method: &Method, path: &str) -> Response<String> {
-        let page = match path {
-            "/metrics" => Pages::metrics,
-            "/ready" => Pages::ready,
-            "/" => Pages::root,
-            _ => return not_found(),
-        };
-        // The HTTP library leaves out the body of an answer to HEAD, and keeps its length.
-        if method == Method::GET || method == Method::HEAD { page(self) } else { not_allowed() }
-    }
-
-    /// Gathering and encoding is plain computing (optimised, 2 to 3 ms for 200 services, 11 to 22 ms for 1,000), so it
-    /// runs right here: the runtime's threads bound how many scrapes are encoded at once.
-    fn metrics(&self) -> Response<String> {
-        let text = text::encode(&self.registry.gather(), self.text);
-        let mut response = plain(StatusCode::OK, text);
-        response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, header::HeaderValue::from_static("*"));
-        response
-    }
-
-    fn ready(&self) -> Response<String> {
-        match &*self.readiness.borrow() {
-            Readiness::Ready => plain(StatusCode::OK, "ready"),
-            Readiness::Waiting(what) => {
-                plain(StatusCode::SERVICE_UNAVAILABLE, format!("not ready, waiting for {what}"))
-            }
-        }
-    }
-
-    fn root(&self) -> Response<String> {
-        plain(StatusCode::OK, "Kong Prometheus exporter, visit /metrics")
-    }
-}
-
-fn not_found() -> Response<String> {
-    plain(StatusCode::NOT_FOUND, "no such page; the metrics are at /metrics, readiness is at /ready")
-}
-
-fn not_allowed() -> Response<String> {
-    let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "this page can only be read; use GET or HEAD");
-    response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
-    response
-}
-
-fn plain(status: StatusCode, body: impl Into<String>) -> Response<String> {
-    let mut response = Response::new(body.into());
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(CONTENT_TYPE));
-    response
 }
 
 fn listen_error(address: SocketAddr, source: io::Error) -> ListenError {

@@ -1,0 +1,170 @@
+//! One listener: takes connections in while there are slots for them.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use super::Limits;
+use super::connection::{self, Answers};
+use super::throttle::Throttle;
+
+/// Something that connections come from.
+pub(super) trait Accept: Send + Sync + 'static {
+    /// A connection.
+    type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// Waits for the next one; giving up the wait loses none. What takes a client's time does not belong here: the
+    /// others would wait for it.
+    fn accept(&self) -> impl Future<Output = io::Result<Self::Io>> + Send;
+
+    /// Its address, for messages.
+    fn name(&self) -> String;
+}
+
+impl Accept for TcpListener {
+    type Io = TcpStream;
+
+    async fn accept(&self) -> io::Result<TcpStream> {
+        let (stream, _) = TcpListener::accept(self).await?;
+        // Otherwise the last bytes of an answer wait for the acknowledgement of those before (Nagle, up to 40 ms). It
+        // fails only on a connection that is gone already.
+        let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
+
+    fn name(&self) -> String {
+        self.local_addr().map_or_else(|_| "an unknown address".to_owned(), |address| address.to_string())
+    }
+}
+
+/// What all listeners share.
+#[derive(Clone)]
+pub(super) struct Shared<S> {
+    pub(super) service: S,
+    pub(super) limits: Limits,
+    /// One permit a connection.
+    pub(super) slots: Arc<Semaphore>,
+    /// Without its sender: no more connections, and those that are there end soon.
+    pub(super) stopped: watch::Receiver<()>,
+}
+
+/// Serves what comes from `listener` until stopped; done when its last connection is.
+pub(super) async fn run(listener: impl Accept, shared: Shared<impl Answers>) {
+    let mut stopped = shared.stopped.clone();
+    let mut connections = JoinSet::new();
+    let (mut failures, mut refusals) = (Throttle::default(), Throttle::default());
+    loop {
+        let io = tokio::select! {
+            _ = stopped.changed() => break,
+            Some(_) = connections.join_next() => continue,
+            io = next(&listener, &mut failures) => io,
+        };
+        let Ok(slot) = shared.slots.clone().try_acquire_owned() else {
+            drop(io);
+            refused(&listener, &mut refusals, shared.limits.connections);
+            continue;
+        };
+        let connection = connection::serve(io, shared.service.clone(), shared.limits, shared.stopped.clone());
+        connections.spawn(async move {
+            connection.await;
+            drop(slot);
+        });
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+/// How long to wait after a failure: it is mostly a want of descriptors, and they come back as connections end.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The next connection, however long the host has no descriptors or memory for it.
+async fn next<L: Accept>(listener: &L, failures: &mut Throttle) -> L::Io {
+    loop {
+        let error = match listener.accept().await {
+            Ok(io) => return io,
+            Err(error) => error,
+        };
+        if let Some(count) = failures.count(Instant::now()) {
+            log::warn!(
+                "cannot accept connections on {} ({count} times since the last such message), trying again: {error}; \
+                 if too many files are open, raise the limit (`ulimit -n`, or LimitNOFILE= in a systemd unit)",
+                listener.name()
+            );
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+fn refused(listener: &impl Accept, refusals: &mut Throttle, limit: usize) {
+    if let Some(count) = refusals.count(Instant::now()) {
+        log::warn!(
+            "refused connections on {} ({count} since the last such message): {limit} are open, as many as may be; \
+             `ss -tnp` shows who keeps them",
+            listener.name()
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::sync::Mutex;
+
+    use super::super::{Pages, Readiness, pages};
+    use super::*;
+    use crate::exposition::text;
+    use crate::metrics::{Metrics, Options};
+
+    /// Has no descriptors the first few times, then one connection.
+    struct Starved {
+        failures: AtomicUsize,
+        connection: Mutex<Option<DuplexStream>>,
+    }
+
+    impl Accept for Starved {
+        type Io = DuplexStream;
+
+        async fn accept(&self) -> io::Result<DuplexStream> {
+            if self.failures.load(Ordering::Relaxed) > 0 {
+                self.failures.fetch_sub(1, Ordering::Relaxed);
+                return Err(nix::errno::Errno::EMFILE.into());
+            }
+            match self.connection.lock().await.take() {
+                Some(connection) => Ok(connection),
+                None => std::future::pending().await,
+            }
+        }
+
+        fn name(&self) -> String {
+            "a test".to_owned()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn want_of_descriptors_is_waited_out() {
+        let (mut client, io) = duplex(64 * 1024);
+        let listener = Starved { failures: AtomicUsize::new(5), connection: Mutex::new(Some(io)) };
+        let (_, readiness) = watch::channel(Readiness::Ready);
+        let registry = Metrics::new(Options::default()).registry().clone();
+        let pages = Pages { registry, readiness, text: text::Options { own_metrics: false } };
+        let (_stop, stopped) = watch::channel(());
+        let limits = Limits::default();
+        let shared = Shared { service: pages::service(pages), limits, slots: Arc::new(Semaphore::new(1)), stopped };
+        let began = Instant::now();
+        tokio::spawn(run(listener, shared));
+        client.write_all(b"GET /ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(began.elapsed() >= 5 * PAUSE, "it tried again without a pause");
+    }
+}
