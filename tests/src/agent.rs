@@ -36,7 +36,7 @@ impl Agent {
 
     /// The same, with further arguments.
     pub fn start<S: AsRef<str>>(selectors: &[S], arguments: &[&str]) -> Result<Self> {
-        let agent = Self::spawn(selectors, arguments)?;
+        let mut agent = Self::spawn(selectors, arguments)?;
         agent.until_ready()?;
         Ok(agent)
     }
@@ -57,8 +57,10 @@ impl Agent {
     }
 
     /// Waits for `/ready` to answer 200: attached, first scan done. Error at once if the agent ends.
-    pub fn until_ready(&self) -> Result<()> {
+    pub fn until_ready(&mut self) -> Result<()> {
         until_true("the agent is ready", PATIENCE, || {
+            let ended = self.process.ended()?;
+            ensure!(ended.is_none(), "the agent ended at once: {ended:?}");
             let is_running = crate::netstat::listens(self.listen.port())?;
             Ok(is_running && self.get("/ready")?.status == 200)
         })

@@ -116,6 +116,12 @@ impl Client {
         })
     }
 
+    /// Reads `length` bytes as they come, whatever they are.
+    pub fn bytes(&mut self, length: usize) -> Result<Vec<u8>> {
+        let what = || format!("read {length} bytes");
+        self.wire.body(Framing::Length(length)).with_context(what)
+    }
+
     /// Waits for the server's end of the connection. Error if it sends anything first.
     pub fn until_closed(&mut self) -> Result<()> {
         let rest = self.wire.body(Framing::Close).context("await the close")?;
