@@ -17,6 +17,7 @@ pub mod request;
 pub mod upstream;
 
 pub mod agent;
+pub mod agent_config;
 pub mod compare;
 pub mod exposition;
 pub mod totals;

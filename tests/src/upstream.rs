@@ -46,6 +46,11 @@ impl Upstream {
         Self::tcp("[::1]:0")
     }
 
+    /// On `port` of 127.0.0.1.
+    pub fn at(port: u16) -> Result<Self> {
+        Self::tcp(&format!("127.0.0.1:{port}"))
+    }
+
     /// On a UNIX socket, which it creates at `path`.
     pub fn unix(path: &Path) -> Result<Self> {
         let listener =
@@ -83,11 +88,6 @@ impl Upstream {
     /// Where it listens.
     pub fn address(&self) -> &Address {
         &self.address
-    }
-
-    /// `http://` and the address, as a service's `url` in a configuration. TCP only.
-    pub fn url(&self) -> String {
-        format!("http://{}", self.address)
     }
 
     /// Connections accepted so far.

@@ -9,6 +9,7 @@
 //! | `hold` | waits until the test calls `Upstream::release` |
 //! | `status/CODE` | instead of 200 |
 //! | `early-hints` | a 103 before the answer |
+//! | `headers/N` | N more header lines of 100 bytes |
 //! | `bytes/N` | N bytes with `Content-Length` (the default, with 12) |
 //! | `chunked/COUNTxSIZE` | COUNT chunks of SIZE bytes |
 //! | `drip/COUNTxMS` | COUNT single bytes with `Content-Length`, MS apart |
@@ -47,6 +48,7 @@ pub struct Script {
     delay: Duration,
     has_early_hints: bool,
     status: u16,
+    more_headers: usize,
     reply: Reply,
 }
 
@@ -72,6 +74,7 @@ impl Script {
             delay: Duration::ZERO,
             has_early_hints: false,
             status: 200,
+            more_headers: 0,
             reply: Reply::Bytes(12),
         };
         let mut segments = path.split('/');
@@ -88,6 +91,7 @@ impl Script {
             "delay" => self.delay = Duration::from_millis(number(argument())),
             "early-hints" => self.has_early_hints = true,
             "status" => self.status = number(argument()) as u16,
+            "headers" => self.more_headers = number(argument()) as usize,
             "no-content" => self.status = 204,
             "not-modified" => self.status = 304,
             "bytes" => self.reply = Reply::Bytes(number(argument()) as usize),
@@ -203,6 +207,9 @@ impl Script {
         let mut head = format!("HTTP/1.1 {} Scripted\r\n", self.status);
         if matches!(self.status, 301 | 302) {
             head += "Location: /elsewhere\r\n";
+        }
+        for index in 0..self.more_headers {
+            head += &format!("X-More-{index:03}: {}\r\n", "m".repeat(86));
         }
         for (name, value) in headers {
             head += &format!("{name}: {value}\r\n");
