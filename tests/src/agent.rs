@@ -1,16 +1,18 @@
 //! The agent under test.
 
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 
 use crate::client::{Client, Response};
 use crate::exposition::Exposition;
+use crate::netstat;
 use crate::process::Process;
 use crate::request::Request;
 use crate::wait::{PATIENCE, free_port, until, until_true};
@@ -61,8 +63,14 @@ impl Agent {
         until_true("the agent is ready", PATIENCE, || {
             let ended = self.process.ended()?;
             ensure!(ended.is_none(), "the agent ended at once: {ended:?}");
-            let is_running = crate::netstat::listens(self.listen.port())?;
-            Ok(is_running && self.get("/ready")?.status == 200)
+            if !netstat::listens(self.listen.port())? {
+                return Ok(false);
+            }
+            match self.get("/ready")?.status {
+                200 => Ok(true),
+                503 => Ok(false),
+                other => bail!("/ready answered {other}"),
+            }
         })
         .with_context(|| format!("the agent's stderr:\n{}", self.stderr()))
     }
@@ -141,6 +149,56 @@ impl Drop for Agent {
         } else if let Err(error) = ended {
             panic!("{error:#}");
         }
+    }
+}
+
+/// A running `observer record`. Dropping it kills it.
+#[derive(Debug)]
+pub struct Recorder {
+    process: Process,
+    file: PathBuf,
+}
+
+impl Recorder {
+    /// Starts one for the gateway that `selector` names.
+    pub fn start(selector: &str, file: &Path, arguments: &[&str]) -> Result<Self> {
+        let mut command = command()?;
+        command.arg("record").arg(file);
+        command.args(["--gateway", selector]).args(arguments);
+        Ok(Self {
+            process: Process::spawn(&mut command)?,
+            file: file.to_owned(),
+        })
+    }
+
+    /// Calls `probe` until its traffic, known by `mark`, is in the file: all later traffic will be, too.
+    pub fn until_recording(&mut self, mark: &str, probe: impl Fn() -> Result<()>) -> Result<()> {
+        until_true("the recorder records", PATIENCE, || {
+            let ended = self.process.ended()?;
+            ensure!(ended.is_none(), "the recorder ended at once: {ended:?}");
+            probe()?;
+            let bytes = fs::read(&self.file).unwrap_or_default();
+            Ok(bytes
+                .windows(mark.len())
+                .any(|window| window == mark.as_bytes()))
+        })
+        .with_context(|| format!("the recorder's stderr:\n{}", self.stderr()))
+    }
+
+    /// Ends it by SIGINT. Error unless it exits with code 0 within [`END_LIMIT`].
+    pub fn end(&mut self) -> Result<()> {
+        let status = self.process.end(Signal::SIGINT, END_LIMIT)?;
+        ensure!(
+            status.success(),
+            "the recorder ended with {status}; its stderr:\n{}",
+            self.stderr()
+        );
+        Ok(())
+    }
+
+    /// What it wrote to stderr until now.
+    pub fn stderr(&self) -> String {
+        self.process.stderr()
     }
 }
 
