@@ -9,7 +9,7 @@ use observer_tests::nginx::config::Config;
 use observer_tests::wait::alone;
 use observer_tests::{Agent, Client, Request, Upstream};
 
-const ROUNDS: usize = 20;
+const ROUNDS: usize = 10;
 
 /// The wait is the promise under test, not a way to be in step: one scrape, with no second try.
 #[test]
