@@ -1,1 +1,12 @@
-//! The observer.
+//! Watches an API gateway from outside and serves its Kong metrics.
+//!
+//! The modules stand in the order in which a request flows through them.
+
+pub mod host;
+pub mod event;
+pub mod http;
+pub mod config;
+pub mod attribution;
+pub mod metrics;
+pub mod exposition;
+pub mod check;

@@ -1,0 +1,146 @@
+//! Where each architecture keeps a system call's number and arguments, and what the numbers mean.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
+
+use crate::{maps::offset, sockets};
+
+/// The user's registers at the system call under way.
+pub struct Registers(*const c_void);
+
+impl Registers {
+    /// Those of the current task.
+    #[inline(always)]
+    pub fn current() -> Self {
+        // SAFETY: helpers without requirements; the second takes what the first returns.
+        Registers(unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as *const c_void)
+    }
+
+    #[inline(always)]
+    fn word(&self, index: usize) -> u64 {
+        // SAFETY: the verifier checks the load against `struct pt_regs`.
+        unsafe { core::ptr::read_volatile((self.0 as *const u64).add(index)) }
+    }
+}
+
+/// How a system call hands over its bytes.
+pub enum Call {
+    /// Arguments: descriptor, buffer, length.
+    Buffer,
+    /// Arguments: descriptor, vectors, count.
+    Vectors,
+    /// Arguments: descriptor, `struct msghdr`.
+    Message,
+    /// From a file or a pipe.
+    Pages,
+    /// io_uring.
+    IoUring,
+    /// Another one.
+    Other,
+}
+
+#[cfg(bpf_target_arch = "x86_64")]
+mod registers {
+    // Indices of words in `struct pt_regs` (arch/x86/include/asm/ptrace.h).
+    pub const NUMBER: usize = 15;
+    pub const SECOND: usize = 13;
+    pub const THIRD: usize = 12;
+}
+
+#[cfg(bpf_target_arch = "x86_64")]
+mod numbers {
+    // arch/x86/entry/syscalls/syscall_64.tbl
+    pub const BUFFER: [u64; 4] = [45, 44, 0, 1];
+    pub const VECTORS: [u64; 4] = [20, 19, 327, 328];
+    pub const MESSAGE: [u64; 2] = [46, 47];
+    pub const PAGES: [u64; 3] = [40, 275, 278];
+    pub const IO_URING_ENTER: u64 = 426;
+}
+
+#[cfg(bpf_target_arch = "aarch64")]
+mod registers {
+    // `struct pt_regs` (arch/arm64/include/asm/ptrace.h): regs[0..31], sp, pc, pstate, orig_x0, syscallno.
+    pub const NUMBER: usize = 35;
+    pub const SECOND: usize = 1;
+    pub const THIRD: usize = 2;
+    pub const PSTATE: usize = 33;
+}
+
+#[cfg(bpf_target_arch = "aarch64")]
+mod numbers {
+    // include/uapi/asm-generic/unistd.h
+    pub const BUFFER: [u64; 4] = [207, 206, 63, 64];
+    pub const VECTORS: [u64; 4] = [66, 65, 286, 287];
+    pub const MESSAGE: [u64; 2] = [211, 212];
+    pub const PAGES: [u64; 3] = [71, 76, 75];
+    pub const IO_URING_ENTER: u64 = 426;
+}
+
+impl Registers {
+    /// Which call it is.
+    #[inline(always)]
+    pub fn call(&self) -> Call {
+        let number = self.number();
+        if is_one_of(number, &numbers::BUFFER) {
+            Call::Buffer
+        } else if is_one_of(number, &numbers::VECTORS) {
+            Call::Vectors
+        } else if is_one_of(number, &numbers::MESSAGE) {
+            Call::Message
+        } else if is_one_of(number, &numbers::PAGES) {
+            Call::Pages
+        } else if number == numbers::IO_URING_ENTER {
+            Call::IoUring
+        } else {
+            Call::Other
+        }
+    }
+
+    /// The second argument: a user's address.
+    #[inline(always)]
+    pub fn second(&self) -> u64 {
+        self.word(registers::SECOND)
+    }
+
+    /// The third argument: a length or count.
+    #[inline(always)]
+    pub fn third(&self) -> u64 {
+        self.word(registers::THIRD)
+    }
+
+    #[cfg(bpf_target_arch = "x86_64")]
+    #[inline(always)]
+    fn number(&self) -> u64 {
+        self.word(registers::NUMBER)
+    }
+
+    #[cfg(bpf_target_arch = "aarch64")]
+    #[inline(always)]
+    fn number(&self) -> u64 {
+        self.word(registers::NUMBER) & 0xffff_ffff
+    }
+
+    /// Whether a 32-bit program makes the call: its numbers and structures are others.
+    #[cfg(bpf_target_arch = "x86_64")]
+    #[inline(always)]
+    pub fn is_compat(&self) -> bool {
+        const TS_COMPAT: u32 = 2;
+        // SAFETY: a helper without requirements.
+        let task = unsafe { bpf_get_current_task_btf() } as *const c_void;
+        sockets::load::<u32>(task, offset!(task_status)) & TS_COMPAT != 0
+    }
+
+    /// Whether a 32-bit program makes the call: its numbers and structures are others.
+    #[cfg(bpf_target_arch = "aarch64")]
+    #[inline(always)]
+    pub fn is_compat(&self) -> bool {
+        const PSR_MODE32_BIT: u64 = 0x10;
+        self.word(registers::PSTATE) & PSR_MODE32_BIT != 0
+    }
+}
+
+#[inline(always)]
+fn is_one_of<const N: usize>(number: u64, numbers: &[u64; N]) -> bool {
+    numbers.contains(&number)
+}

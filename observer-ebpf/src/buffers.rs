@@ -1,0 +1,258 @@
+//! The one place that reads user memory.
+
+use core::hint::black_box;
+
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
+use observer_ebpf::{
+    limits::{GATHERED_BYTES, GATHERED_VECTORS, SAMPLE_SIZES, TAIL_BYTES, WALKED_VECTORS},
+    record::{Data, call},
+    tables::Loss,
+};
+
+use crate::{
+    arch::{Call, Registers},
+    emit::QUIETLY,
+    maps::{self, RECORDS},
+};
+
+/// Where a call's bytes lie in the user's memory.
+pub struct Source {
+    /// One of [`call`].
+    pub call: u8,
+    /// The first buffer.
+    base: u64,
+    /// Its length, at least of what the call moved into or out of it.
+    length: u64,
+    /// The vectors, 0 for a plain buffer.
+    vectors: u64,
+    count: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Vector {
+    base: u64,
+    length: u64,
+}
+
+#[repr(C)]
+struct Sampled<const N: usize> {
+    data: Data,
+    sample: [u8; N],
+}
+
+impl Source {
+    /// Nothing to read.
+    #[inline(always)]
+    pub fn none() -> Self {
+        Source::unreadable(call::BUFFER)
+    }
+
+    #[inline(always)]
+    fn unreadable(call: u8) -> Self {
+        Source { call, base: 0, length: 0, vectors: 0, count: 0 }
+    }
+
+    #[inline(always)]
+    pub fn is_readable(&self) -> bool {
+        self.base != 0
+    }
+
+    #[inline(always)]
+    fn from_vectors(vectors: u64, count: u64) -> Self {
+        let Some(first) = read::<Vector>(vectors) else {
+            maps::lost(Loss::CopyFailed);
+            return Source::unreadable(call::UNKNOWN);
+        };
+        Source { call: call::BUFFER, base: first.base, length: first.length, vectors, count }
+    }
+}
+
+/// Finds the buffers of the system call under way.
+#[inline(always)]
+pub fn locate() -> Source {
+    let registers = Registers::current();
+    if registers.is_compat() {
+        return Source::unreadable(call::COMPAT);
+    }
+    match registers.call() {
+        Call::Buffer => {
+            Source { call: call::BUFFER, base: registers.second(), length: registers.third(), vectors: 0, count: 0 }
+        }
+        Call::Vectors => Source::from_vectors(registers.second(), registers.third()),
+        Call::Message => {
+            // `struct user_msghdr`: msg_iov and msg_iovlen are its third and fourth word.
+            match read::<Vector>(registers.second() + 16) {
+                Some(list) => Source::from_vectors(list.base, list.length),
+                None => {
+                    maps::lost(Loss::CopyFailed);
+                    Source::unreadable(call::UNKNOWN)
+                }
+            }
+        }
+        Call::Pages => Source::unreadable(call::PAGES),
+        Call::IoUring => Source::unreadable(call::IO_URING),
+        Call::Other => Source::unreadable(call::UNKNOWN),
+    }
+}
+
+/// Whether the call's first buffer begins like a status line (RFC 9112, section 4).
+#[inline(always)]
+pub fn begins_a_response(source: &Source) -> bool {
+    const BEGINNING: u64 = u64::from_ne_bytes(*b"HTTP/1.\0");
+    const MASK: u64 = u64::from_ne_bytes([255, 255, 255, 255, 255, 255, 255, 0]);
+    source.is_readable()
+        && source.length >= 8
+        && read::<u64>(source.base).is_some_and(|first| first & MASK == BEGINNING)
+}
+
+/// Puts a transfer's record into the ring with its sample. Returns whether the sample begins with an answer that
+/// switches protocols (RFC 9110, section 15.2.2).
+#[inline(always)]
+pub fn emit(mut data: Data, bytes: u32, source: &Source) -> bool {
+    const GATHERED_SMALL: u32 = SAMPLE_SIZES[1];
+    if data.sample_bytes < bytes {
+        read_tail(&mut data, bytes, source);
+    }
+    let wanted = data.sample_bytes;
+    if wanted == 0 {
+        return write::<0>(data, |_| 0);
+    }
+    if source.vectors != 0
+        && source.count > 1
+        && source.length < u64::from(wanted)
+        && source.length < u64::from(GATHERED_BYTES)
+    {
+        // The verifier knows where a vector's bytes may begin and how many they may be, not their sum: room for both.
+        if wanted <= GATHERED_SMALL {
+            return write::<{ 2 * GATHERED_SMALL as usize }>(data, |to| {
+                gather::<{ GATHERED_SMALL }>(to, wanted, source)
+            });
+        }
+        return write::<{ 2 * GATHERED_BYTES as usize }>(data, |to| gather::<{ GATHERED_BYTES }>(to, wanted, source));
+    }
+    let wanted = if source.length < u64::from(wanted) { source.length as u32 } else { wanted };
+    if wanted <= SAMPLE_SIZES[0] {
+        write::<{ SAMPLE_SIZES[0] as usize }>(data, |to| copy::<{ SAMPLE_SIZES[0] }>(to, wanted, source.base))
+    } else if wanted <= SAMPLE_SIZES[1] {
+        write::<{ SAMPLE_SIZES[1] as usize }>(data, |to| copy::<{ SAMPLE_SIZES[1] }>(to, wanted, source.base))
+    } else if wanted <= SAMPLE_SIZES[2] {
+        write::<{ SAMPLE_SIZES[2] as usize }>(data, |to| copy::<{ SAMPLE_SIZES[2] }>(to, wanted, source.base))
+    } else {
+        write::<{ SAMPLE_SIZES[3] as usize }>(data, |to| copy::<{ SAMPLE_SIZES[3] }>(to, wanted, source.base))
+    }
+}
+
+#[inline(always)]
+fn write<const N: usize>(mut data: Data, fill: impl FnOnce(*mut u8) -> u32) -> bool {
+    let Some(mut entry) = RECORDS.reserve::<Sampled<N>>(0) else {
+        maps::lost(Loss::RingFull);
+        return false;
+    };
+    let record = entry.as_mut_ptr();
+    // SAFETY: the record is this program's until it is submitted; every byte up to the sample's length is written.
+    let upgraded = unsafe {
+        let sample = (&raw mut (*record).sample).cast::<u8>();
+        let sample_bytes = fill(sample);
+        if sample_bytes < data.sample_bytes && N != 0 {
+            maps::lost(Loss::CopyFailed);
+        }
+        data.sample_bytes = sample_bytes;
+        (&raw mut (*record).data).write(data);
+        N >= 12 && sample_bytes >= 12 && switches_protocols(sample)
+    };
+    entry.submit(QUIETLY);
+    upgraded
+}
+
+#[inline(always)]
+unsafe fn switches_protocols(sample: *const u8) -> bool {
+    const VERSION: u64 = u64::from_ne_bytes(*b"HTTP/1.1");
+    const STATUS: u32 = u32::from_ne_bytes(*b" 101");
+    // SAFETY: the caller saw that twelve bytes are there.
+    unsafe {
+        sample.cast::<u64>().read_unaligned() == VERSION && sample.add(8).cast::<u32>().read_unaligned() == STATUS
+    }
+}
+
+#[inline(always)]
+fn copy<const N: u32>(to: *mut u8, wanted: u32, from: u64) -> u32 {
+    let wanted = if wanted > N { N } else { wanted };
+    if read_bytes(to, wanted, from) { wanted } else { 0 }
+}
+
+#[inline(always)]
+fn gather<const N: u32>(to: *mut u8, wanted: u32, source: &Source) -> u32 {
+    let mut filled = 0u32;
+    let mut index = 0u64;
+    while index < GATHERED_VECTORS as u64 && index < source.count && filled < wanted {
+        let Some(vector) = read::<Vector>(source.vectors + index * size_of::<Vector>() as u64) else {
+            break;
+        };
+        let room = wanted - filled;
+        let length = if vector.length < u64::from(room) { vector.length as u32 } else { room };
+        // The compiler knows that both are at most `wanted`; the verifier has to be shown.
+        let (at, length) = (black_box(filled), black_box(length));
+        if at > N || length > N {
+            break;
+        }
+        // SAFETY: there is room for 2 N.
+        if length > 0 && !read_bytes(unsafe { to.add(at as usize) }, length, vector.base) {
+            break;
+        }
+        filled = at + length;
+        index += 1;
+    }
+    filled
+}
+
+/// Takes the last bytes of what the call moved: a long chunked body shows its end there.
+#[inline(always)]
+fn read_tail(data: &mut Data, bytes: u32, source: &Source) {
+    let Some((end, length)) = last_buffer(bytes, source) else {
+        return;
+    };
+    let length = if length < TAIL_BYTES as u64 { length as u32 } else { TAIL_BYTES as u32 };
+    if length > 0 && read_bytes(data.tail.as_mut_ptr(), length, end - u64::from(length)) {
+        data.tail_bytes = length as u8;
+    }
+}
+
+/// The end of the buffer that holds the call's last byte, and how many of its bytes the call moved.
+#[inline(always)]
+fn last_buffer(bytes: u32, source: &Source) -> Option<(u64, u64)> {
+    if !source.is_readable() {
+        return None;
+    }
+    let mut left = u64::from(bytes);
+    if source.vectors == 0 || left <= source.length {
+        return Some((source.base + left, left));
+    }
+    let mut index = 0u64;
+    while index < WALKED_VECTORS as u64 && index < source.count {
+        let vector = read::<Vector>(source.vectors + index * size_of::<Vector>() as u64)?;
+        if left <= vector.length {
+            return Some((vector.base + left, left));
+        }
+        left -= vector.length;
+        index += 1;
+    }
+    None
+}
+
+#[inline(always)]
+fn read<T: Copy>(from: u64) -> Option<T> {
+    let mut value = core::mem::MaybeUninit::<T>::uninit();
+    if read_bytes(value.as_mut_ptr().cast(), size_of::<T>() as u32, from) {
+        // SAFETY: all of it was read, and any bytes are valid for the types used here.
+        Some(unsafe { value.assume_init() })
+    } else {
+        None
+    }
+}
+
+#[inline(always)]
+fn read_bytes(to: *mut u8, length: u32, from: u64) -> bool {
+    // SAFETY: the verifier checks `to` and `length`; a bad `from` fails without harm.
+    unsafe { bpf_probe_read_user(to.cast(), length, from as *const _) == 0 }
+}

@@ -1,0 +1,42 @@
+//! Named bounds of the kernel part. Sizes are bytes.
+
+/// Ring buffer: at 60,000 requests a second, with some 1.2 KiB of records each, this holds about 200 ms.
+pub const RING_BYTES: u32 = 16 * 1024 * 1024;
+
+/// Sampled bytes of a turn that carries requests: heads are in here, and nginx takes heads of up to 32 KiB with its
+/// usual `large_client_header_buffers`, so twice that leaves room for pipelined ones.
+pub const REQUEST_TURN_BYTES: u32 = 64 * 1024;
+
+/// Sampled bytes of a turn that carries responses. nginx takes an upstream's head only if it fits `proxy_buffer_size`,
+/// one page by default.
+pub const RESPONSE_TURN_BYTES: u32 = 4 * 1024;
+
+/// Sizes a record's sample may have; the smallest that fits is taken, the last bounds one call's sample.
+pub const SAMPLE_SIZES: [u32; 4] = [256, 1024, 4096, 32 * 1024];
+
+/// Largest sample that is gathered from several I/O vectors.
+pub const GATHERED_BYTES: u32 = 4096;
+
+/// I/O vectors that a sample is gathered from.
+pub const GATHERED_VECTORS: u32 = 8;
+
+/// I/O vectors that are walked to find the last bytes of a call: nginx passes at most 64 (`NGX_IOVS_PREALLOCATE`).
+pub const WALKED_VECTORS: u32 = 64;
+
+/// Last bytes of a call that was not sampled to its end: enough for `\r\n0\r\n\r\n`.
+pub const TAIL_BYTES: usize = 8;
+
+/// Processes that share one entry of the process table.
+pub const PROCESSES_PER_ENTRY: u32 = 64;
+
+/// Entries of the process table: the kernel's highest process id on 64-bit machines is 2^22 (`PID_MAX_LIMIT`).
+pub const PROCESS_ENTRIES: u32 = (1 << 22) / PROCESSES_PER_ENTRY;
+
+/// Program names that are watched from their exec on.
+pub const WATCHED_NAMES: u32 = 16;
+
+/// Length of a process's name with its closing zero (`TASK_COMM_LEN`).
+pub const NAME_BYTES: usize = 16;
+
+/// Longest path of a UNIX socket (`sun_path`).
+pub const UNIX_PATH_BYTES: usize = 108;

@@ -1,0 +1,67 @@
+//! The kernel part: programs on the socket layer's tracepoints and on the life of processes.
+//!
+//! Each entry is one line over a shared body. Nothing here parses HTTP; it says which bytes moved, when, and what the
+//! first ones were.
+#![no_std]
+#![no_main]
+#![allow(missing_docs, reason = "the entry macros make public functions without them")]
+#![allow(unsafe_code, reason = "kernel memory is reached through pointers that the verifier checks")]
+
+mod arch;
+mod buffers;
+mod emit;
+mod maps;
+mod processes;
+mod sockets;
+mod states;
+mod transfers;
+
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use observer_ebpf::record::direction;
+
+/// `trace_sock_recv_length(sk, ret, flags)`, at the end of every receive on a socket.
+#[btf_tracepoint(function = "sock_recv_length")]
+pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
+    transfers::moved(&ctx, direction::RECEIVED)
+}
+
+/// `trace_sock_send_length(sk, ret, flags)`, at the end of every send on a socket.
+#[btf_tracepoint(function = "sock_send_length")]
+pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
+    transfers::moved(&ctx, direction::SENT)
+}
+
+/// `trace_inet_sock_set_state(sk, oldstate, newstate)`.
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
+    states::changed(&ctx)
+}
+
+/// `trace_sched_process_fork(parent, child)`, in the parent.
+#[btf_tracepoint(function = "sched_process_fork")]
+pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
+    processes::forked(&ctx)
+}
+
+/// `trace_sched_process_exec(p, old_pid, bprm)`, once the new program's name is set.
+#[btf_tracepoint(function = "sched_process_exec")]
+pub fn sched_process_exec(_: BtfTracePointContext) -> i32 {
+    processes::executed()
+}
+
+/// `trace_sched_process_exit(p)`, for every thread.
+#[btf_tracepoint(function = "sched_process_exit")]
+pub fn sched_process_exit(_: BtfTracePointContext) -> i32 {
+    processes::exited()
+}
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// Helpers for GPL-compatible programs are used.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 4] = *b"GPL\0";

@@ -1,0 +1,100 @@
+//! TCP state changes: connects, accepts, listens and closes.
+
+use aya_ebpf::programs::BtfTracePointContext;
+use observer_ebpf::{
+    record::{StateChange, kind, role},
+    tables::{Loss, port, process},
+};
+
+use crate::{
+    emit::{self, QUIETLY, Task},
+    maps::{self, RECORDS, offset},
+    processes,
+    sockets::{self, Sock, Socket},
+};
+
+// include/net/tcp_states.h
+const TCP_ESTABLISHED: u8 = 1;
+const TCP_SYN_SENT: u8 = 2;
+const TCP_SYN_RECV: u8 = 3;
+const TCP_LISTEN: u8 = 10;
+
+/// `inet_sock_set_state`. Only connect and listen happen in the task that called for them; the others may interrupt any.
+#[inline(always)]
+pub fn changed(ctx: &BtfTracePointContext) -> i32 {
+    let sk: Sock = ctx.arg::<*const core::ffi::c_void>(0);
+    let (old, new) = (ctx.arg::<i32>(1) as u8, ctx.arg::<i32>(2) as u8);
+    if !sockets::is_tcp(sk) {
+        return 0;
+    }
+    match (old, new) {
+        (_, TCP_SYN_SENT) => connecting(sk),
+        (TCP_SYN_RECV, TCP_ESTABLISHED) => accepted(sk),
+        (_, TCP_LISTEN) => listening(sk),
+        _ => {
+            if let Some(socket) = sockets::known(sk)
+                && socket.ignored == 0
+            {
+                emit_change(sk, socket, old, new);
+            }
+        }
+    }
+    0
+}
+
+#[inline(always)]
+fn connecting(sk: Sock) {
+    let task = Task::current();
+    let bits = processes::bits(task.process());
+    if bits & process::WATCHED != 0
+        && let Some(socket) = sockets::meet(sk, role::CONNECTED)
+    {
+        emit::opened(sk, socket, bits, task);
+    }
+}
+
+#[inline(always)]
+fn accepted(sk: Sock) {
+    if sockets::port_bits(sockets::local_port(sk)) & port::LISTENING != 0
+        && let Some(socket) = sockets::meet(sk, role::ACCEPTED)
+    {
+        emit::opened(sk, socket, 0, Task::NONE);
+    }
+}
+
+#[inline(always)]
+fn listening(sk: Sock) {
+    let task = Task::current();
+    let local_port = sockets::local_port(sk);
+    let mut bits = processes::bits(task.process());
+    if bits & process::WATCHED == 0 && sockets::port_bits(local_port) & port::SELECTED != 0 {
+        bits = process::WATCHED | process::KEEP_ON_EXEC;
+        processes::watch(task.process(), bits);
+    }
+    if bits & process::WATCHED == 0 {
+        return;
+    }
+    sockets::mark_listening(local_port);
+    if let Some(socket) = sockets::meet(sk, role::LISTENING) {
+        emit::opened(sk, socket, bits, task);
+    }
+}
+
+#[inline(always)]
+fn emit_change(sk: Sock, socket: &mut Socket, old: u8, new: u8) {
+    let header = emit::header(kind::STATE, 0, Task::NONE, sk, socket);
+    let Some(mut entry) = RECORDS.reserve::<StateChange>(0) else {
+        return maps::lost(Loss::RingFull);
+    };
+    let mut change = StateChange {
+        header,
+        old,
+        new,
+        local_port: sockets::local_port(sk),
+        error: sockets::load::<i32>(sk, offset!(error)),
+        local: [0; 16],
+    };
+    sockets::local_address(sk, &mut change.local);
+    entry.write(change);
+    entry.submit(QUIETLY);
+}

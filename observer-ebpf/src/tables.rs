@@ -1,0 +1,113 @@
+//! Entries of the tables that the agent fills and the kernel part reads, and the counters it reads back.
+
+use crate::limits::{NAME_BYTES, PROCESSES_PER_ENTRY};
+
+/// One byte a process: [`process::WATCHED`] and the like; 0 is "not watched".
+pub type ProcessEntry = [u8; PROCESSES_PER_ENTRY as usize];
+
+/// Bits of a process's byte.
+pub mod process {
+    /// The process's sockets are watched.
+    pub const WATCHED: u8 = 1;
+    /// The process stays watched when it executes another program.
+    pub const KEEP_ON_EXEC: u8 = 2;
+}
+
+/// Bits of a port's byte in the port table.
+pub mod port {
+    /// A watched process listens on this port.
+    pub const LISTENING: u8 = 1;
+    /// Whoever listens on this port is to be watched.
+    pub const SELECTED: u8 = 2;
+}
+
+/// A program's name as the kernel keeps it: cut to 15 bytes, closed and filled with zeros.
+pub type Name = [u8; NAME_BYTES];
+
+/// Offsets in the running kernel's structures, in bytes, read by the agent from the kernel's BTF.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offsets {
+    /// `struct sock_common.skc_family`
+    pub family: u32,
+    /// `struct sock_common.skc_state`
+    pub state: u32,
+    /// `struct sock_common.skc_daddr`
+    pub remote_v4: u32,
+    /// `struct sock_common.skc_rcv_saddr`
+    pub local_v4: u32,
+    /// `struct sock_common.skc_dport`, in network order
+    pub remote_port: u32,
+    /// `struct sock_common.skc_num`, in host order
+    pub local_port: u32,
+    /// `struct sock_common.skc_v6_daddr`
+    pub remote_v6: u32,
+    /// `struct sock_common.skc_v6_rcv_saddr`
+    pub local_v6: u32,
+    /// `struct sock_common.skc_net.net`
+    pub net: u32,
+    /// `struct net.ns.inum`
+    pub net_inode: u32,
+    /// `struct sock.sk_protocol`
+    pub protocol: u32,
+    /// `struct sock.sk_type`
+    pub kind: u32,
+    /// `struct sock.sk_err`
+    pub error: u32,
+    /// `struct tcp_sock.copied_seq`
+    pub copied: u32,
+    /// `struct unix_sock.addr`
+    pub unix_address: u32,
+    /// `struct unix_sock.peer`
+    pub unix_peer: u32,
+    /// `struct unix_address.len`
+    pub unix_length: u32,
+    /// `struct unix_address.name`
+    pub unix_name: u32,
+    /// `struct task_struct.pid`
+    pub task_id: u32,
+    /// `struct task_struct.tgid`
+    pub task_group: u32,
+    /// `struct task_struct.thread_info.status` (x86: bit 1 is a 32-bit system call, `TS_COMPAT`)
+    pub task_status: u32,
+    /// Keeps the size free of hidden padding.
+    pub reserved: u32,
+}
+
+/// Reasons for which the kernel part counts a loss; the index into its counters.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// The ring buffer had no room for a record.
+    RingFull = 0,
+    /// The kernel gave no memory for a socket's state.
+    SocketStateFull = 1,
+    /// The user's memory could not be read.
+    CopyFailed = 2,
+    /// A system call whose buffers this program does not know moved bytes.
+    UnsampledCall = 3,
+    /// io_uring moved bytes.
+    IoUring = 4,
+    /// A 32-bit process moved bytes.
+    CompatCall = 5,
+}
+
+impl Loss {
+    /// Every reason, in the order of its index.
+    pub const ALL: [Loss; 6] =
+        [Loss::RingFull, Loss::SocketStateFull, Loss::CopyFailed, Loss::UnsampledCall, Loss::IoUring, Loss::CompatCall];
+
+    /// The reason's name as a label's value.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Loss::RingFull => "ring_full",
+            Loss::SocketStateFull => "socket_state_full",
+            Loss::CopyFailed => "copy_failed",
+            Loss::UnsampledCall => "unsampled_call",
+            Loss::IoUring => "io_uring",
+            Loss::CompatCall => "compat_call",
+        }
+    }
+}
+
+const _: () = assert!(size_of::<Offsets>() == 22 * 4);

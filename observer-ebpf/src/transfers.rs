@@ -1,0 +1,144 @@
+//! Bytes that a call moved: counted, and the first of each turn sampled.
+
+use core::ffi::c_void;
+
+use aya_ebpf::programs::BtfTracePointContext;
+use observer_ebpf::{
+    limits::{REQUEST_TURN_BYTES, RESPONSE_TURN_BYTES},
+    record::{Data, call, direction, kind, role},
+    tables::{Loss, process},
+};
+
+use crate::{
+    buffers::{self, Source},
+    emit::{self, Task},
+    maps, processes,
+    sockets::{self, Sock, Socket},
+};
+
+const EAGAIN: i32 = 11;
+const MSG_PEEK: i32 = 0x2;
+const MSG_TRUNC: i32 = 0x20;
+const MSG_ERRQUEUE: i32 = 0x2000;
+
+/// The body of both transfer tracepoints.
+#[inline(always)]
+pub fn moved(ctx: &BtfTracePointContext, way: u8) -> i32 {
+    let (result, flags) = (ctx.arg::<i32>(1), ctx.arg::<i32>(2));
+    if result == -EAGAIN || flags & (MSG_PEEK | MSG_ERRQUEUE) != 0 {
+        return 0;
+    }
+    let task = Task::current();
+    let bits = processes::bits(task.process());
+    if bits & process::WATCHED == 0 {
+        return 0;
+    }
+    let sk: Sock = ctx.arg::<*const c_void>(0);
+    let known = match sockets::known(sk) {
+        Some(socket) => Some(socket),
+        None => sockets::meet(sk, sockets::role_of(sk)),
+    };
+    let Some(socket) = known else {
+        return 0;
+    };
+    if socket.ignored != 0 {
+        return 0;
+    }
+    if socket.announced == 0 {
+        emit::opened(sk, socket, bits, task);
+    }
+    record(sk, socket, bits, task, way, result, flags);
+    0
+}
+
+#[inline(always)]
+fn record(sk: Sock, socket: &mut Socket, bits: u8, task: Task, way: u8, result: i32, flags: i32) {
+    let bytes = if result > 0 { result as u32 } else { 0 };
+    let unseen_bytes = if way == direction::RECEIVED { unseen(sk, socket, bytes) } else { 0 };
+    let offset = if way == direction::RECEIVED {
+        socket.received += u64::from(unseen_bytes);
+        let offset = socket.received;
+        socket.received += u64::from(bytes);
+        offset
+    } else {
+        let offset = socket.sent;
+        socket.sent += u64::from(bytes);
+        offset
+    };
+    let source = if bytes == 0 || flags & MSG_TRUNC != 0 || socket.counted_only != 0 {
+        Source::none()
+    } else {
+        buffers::locate()
+    };
+    count_unsampled(&source);
+    let wanted = take(socket, way, bytes, &source);
+    let data = Data {
+        header: emit::header(kind::DATA, bits, task, sk, socket),
+        offset,
+        result,
+        sample_bytes: wanted,
+        direction: way,
+        call: source.call,
+        tail_bytes: 0,
+        reserved: 0,
+        unseen_bytes,
+        tail: [0; 8],
+    };
+    let upgraded = buffers::emit(data, bytes, &source);
+    if upgraded && carries_responses(socket.role, way) {
+        socket.counted_only = 1;
+    }
+}
+
+/// Bytes that left the receive queue since the last receive without a call that this program sees: a `splice` out of
+/// the socket, or a receive by a process that is not watched.
+#[inline(always)]
+fn unseen(sk: Sock, socket: &mut Socket, bytes: u32) -> u32 {
+    let Some(copied) = sockets::copied(sk) else {
+        return 0;
+    };
+    let unseen = copied.wrapping_sub(socket.copied).wrapping_sub(bytes);
+    let first = socket.copied_known == 0;
+    socket.copied = copied;
+    socket.copied_known = 1;
+    // The sequence number counts a FIN as one byte, so the end of the stream is no byte unseen.
+    if first || bytes == 0 || unseen > u32::MAX / 2 { 0 } else { unseen }
+}
+
+#[inline(always)]
+fn count_unsampled(source: &Source) {
+    match source.call {
+        call::UNKNOWN => maps::lost(Loss::UnsampledCall),
+        call::IO_URING => maps::lost(Loss::IoUring),
+        call::COMPAT => maps::lost(Loss::CompatCall),
+        _ => {}
+    }
+}
+
+#[inline(always)]
+fn carries_responses(role: u8, way: u8) -> bool {
+    (role == role::ACCEPTED) == (way == direction::SENT)
+}
+
+/// How many of the call's first bytes to sample; takes them from the turn's budget.
+#[inline(always)]
+fn take(socket: &mut Socket, way: u8, bytes: u32, source: &Source) -> u32 {
+    if bytes == 0 {
+        return 0;
+    }
+    let responses = carries_responses(socket.role, way);
+    let whole = if responses { RESPONSE_TURN_BYTES } else { REQUEST_TURN_BYTES };
+    if socket.turn != way {
+        socket.turn = way;
+        socket.budget = whole;
+    } else if responses && socket.budget < bytes && buffers::begins_a_response(source) {
+        // Answers to pipelined requests follow each other without a read between them.
+        socket.budget = whole;
+    }
+    let wanted = if socket.budget < bytes { socket.budget } else { bytes };
+    if !source.is_readable() {
+        return 0;
+    }
+    socket.budget -= wanted;
+    wanted
+}

@@ -1,0 +1,240 @@
+//! Which service an exchange belongs to.
+//!
+//! With an upstream, its address names the candidates: the services that have a target there. Several behind one
+//! address are told apart by the upstream request's `Host`, by the service's path before the upstream request's path,
+//! and by the client request's route; what none of that decides goes to the first in the configuration's order. An
+//! address no service has is looked up by `Host`, then by route, and at last gives its own name: the `Host` as it was
+//! sent. Without an upstream the gateway answered itself, and the route alone tells.
+
+mod entry;
+mod fallback;
+mod host;
+mod path_index;
+mod prefixes;
+mod routes;
+mod services;
+mod targets;
+#[cfg(test)]
+mod tests;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use crate::config::{Config, normalize};
+use fallback::Fallback;
+use routes::Router;
+use services::Services;
+use targets::Targets;
+
+pub use fallback::{FALLBACK_SERVICES_MAX, OTHER_SERVICE};
+
+/// The client's request, as far as routes ask for it.
+#[derive(Clone, Copy)]
+pub struct RequestFacts<'a> {
+    /// `GET`.
+    pub method: &'a str,
+    /// How the client spoke to the gateway.
+    pub scheme: Scheme,
+    /// The `Host` header or the authority of an absolute-form target; a port may follow.
+    pub host: Option<&'a str>,
+    /// The request's target, with or without its query.
+    pub path: &'a str,
+    /// The server name of the client's TLS handshake.
+    pub sni: Option<&'a str>,
+    /// The value of a header by its lower-case name; asked only for [`Attribution::header_names`].
+    pub headers: &'a dyn Fn(&str) -> Option<&'a str>,
+}
+
+/// The scheme of a client's request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// Plain.
+    Http,
+    /// Over TLS.
+    Https,
+}
+
+/// The upstream's side of an exchange. A connect that failed has a peer and nothing more.
+#[derive(Clone, Copy, Debug)]
+pub struct UpstreamFacts<'a> {
+    /// Where the gateway connected to.
+    pub peer: Peer<'a>,
+    /// The upstream request's `Host`.
+    pub host: Option<&'a str>,
+    /// The upstream request's target, with or without its query.
+    pub path: Option<&'a str>,
+}
+
+/// The far end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer<'a> {
+    /// IPv4 in IPv6 counts as IPv4.
+    Ip(SocketAddr),
+    /// The socket's path; an abstract name with `@` before it.
+    Unix(&'a [u8]),
+}
+
+/// What an exchange belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Attributed {
+    /// A service, and the route that leads to it where it has a name and could be told.
+    Service {
+        /// Its label.
+        service: Arc<str>,
+        /// Its route's name.
+        route: Option<Arc<str>>,
+    },
+    /// No service: nothing was proxied, and no route matched or it leads to none.
+    Unattributed,
+}
+
+/// Names services by a [`Config`] and by what its host names resolve to.
+pub struct Attribution {
+    services: Services,
+    targets: Targets,
+    router: Router,
+    fallback: Fallback,
+    /// Candidates of the exchange at hand, kept for its memory.
+    candidates: Vec<u32>,
+}
+
+impl Attribution {
+    /// Indexes a configuration. Host names have no addresses until [`Self::resolved`] gives them.
+    pub fn new(config: &Config) -> Self {
+        Self {
+            services: Services::new(config),
+            targets: Targets::new(config),
+            router: Router::new(config),
+            fallback: Fallback::default(),
+            candidates: Vec::new(),
+        }
+    }
+
+    /// Host names whose addresses are wanted, lower-cased, in byte order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.targets.names()
+    }
+
+    /// Names of the headers that routes ask for, lower-cased, in byte order.
+    pub fn header_names(&self) -> impl Iterator<Item = &str> {
+        self.router.header_names()
+    }
+
+    /// Takes a name's addresses, in place of those it had. Names that were not asked for are passed over.
+    pub fn resolved(&mut self, name: &str, addresses: &[IpAddr]) {
+        self.targets.resolved(name, addresses);
+    }
+
+    /// The service of an exchange.
+    pub fn attribute(
+        &mut self,
+        request: &RequestFacts<'_>,
+        upstream: Option<&UpstreamFacts<'_>>,
+    ) -> Attributed {
+        match upstream {
+            None => self.routed(request).unwrap_or(Attributed::Unattributed),
+            Some(upstream) => {
+                let mut candidates = std::mem::take(&mut self.candidates);
+                let attributed = self.proxied(request, upstream, &mut candidates);
+                self.candidates = candidates;
+                attributed
+            }
+        }
+    }
+
+    fn proxied(
+        &mut self,
+        request: &RequestFacts<'_>,
+        upstream: &UpstreamFacts<'_>,
+        candidates: &mut Vec<u32>,
+    ) -> Attributed {
+        self.targets.at(upstream.peer, candidates);
+        if candidates.is_empty() {
+            self.services.of_host(upstream.host, candidates);
+        }
+        match candidates[..] {
+            [] => self.routed(request).unwrap_or_else(|| Attributed::Service {
+                service: self.fallback.name(upstream),
+                route: None,
+            }),
+            [service] => self.of_service(service, request),
+            _ => {
+                self.narrow(upstream, candidates);
+                self.best_of(candidates, request)
+            }
+        }
+    }
+
+    /// Leaves those candidates that agree with the upstream's request, where any do.
+    fn narrow(&self, upstream: &UpstreamFacts<'_>, candidates: &mut Vec<u32>) {
+        retain_if_any(candidates, |id| self.services.get(id).enabled);
+        if let Some(host) = upstream.host {
+            retain_if_any(candidates, |id| self.services.get(id).has_host(host));
+        }
+        if let Some(path) = upstream.path {
+            let path = normalize(path_of(path));
+            retain_if_any(candidates, |id| {
+                path.starts_with(&self.services.get(id).path)
+            });
+        }
+    }
+
+    /// The candidate whose route the request takes, else the first of those with the longest path.
+    fn best_of(&self, candidates: &[u32], request: &RequestFacts<'_>) -> Attributed {
+        if let [service] = candidates {
+            return self.of_service(*service, request);
+        }
+        let is_candidate =
+            |service: Option<u32>| service.is_some_and(|id| candidates.contains(&id));
+        if let Some((Some(id), route)) = self.router.find(request, is_candidate) {
+            return self.named(id, route);
+        }
+        let longest = |id: &&u32| std::cmp::Reverse(self.services.get(**id).path.len());
+        match candidates.iter().min_by_key(longest) {
+            Some(id) => self.named(*id, None),
+            None => Attributed::Unattributed,
+        }
+    }
+
+    /// The service, with the one route that leads to it or else the one that this request takes.
+    fn of_service(&self, id: u32, request: &RequestFacts<'_>) -> Attributed {
+        let route = match self.router.routes_of(id) {
+            [] => None,
+            [only] => only.clone(),
+            _ => {
+                let found = self.router.find(request, |service| service == Some(id));
+                found.and_then(|(_, route)| route)
+            }
+        };
+        self.named(id, route)
+    }
+
+    fn routed(&self, request: &RequestFacts<'_>) -> Option<Attributed> {
+        let (service, route) = self.router.find(request, |_| true)?;
+        Some(self.named(service?, route))
+    }
+
+    fn named(&self, id: u32, route: Option<Arc<str>>) -> Attributed {
+        let service = self.services.get(id).name.clone();
+        Attributed::Service { service, route }
+    }
+}
+
+/// The path of a request's target: no scheme and authority before it, no query after it.
+fn path_of(target: &str) -> &[u8] {
+    let end = target.find('?').unwrap_or(target.len());
+    let target = &target[..end];
+    if target.starts_with('/') {
+        return target.as_bytes();
+    }
+    match target.split_once("://") {
+        Some((_, rest)) => rest.find('/').map_or(b"/", |at| &rest.as_bytes()[at..]),
+        None => target.as_bytes(),
+    }
+}
+
+fn retain_if_any(candidates: &mut Vec<u32>, agrees: impl Fn(u32) -> bool) {
+    if candidates.iter().any(|&id| agrees(id)) {
+        candidates.retain(|&id| agrees(id));
+    }
+}

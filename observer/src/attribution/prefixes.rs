@@ -1,0 +1,87 @@
+//! Prefixes of a path among many, found by one binary search.
+
+/// Values by prefix.
+///
+/// The prefixes are sorted. Of those that a path begins with, the longest is the last one not greater than the path
+/// or lies on that one's chain of parents, and the rest are its parents.
+pub struct Prefixes<T> {
+    nodes: Vec<Node<T>>,
+}
+
+impl<T> Default for Prefixes<T> {
+    fn default() -> Self {
+        let nodes = Vec::new();
+        Self { nodes }
+    }
+}
+
+struct Node<T> {
+    prefix: Box<[u8]>,
+    /// The longest other prefix that this one begins with.
+    parent: Option<usize>,
+    value: T,
+}
+
+impl<T: Default> Prefixes<T> {
+    /// Puts each item's prefix in; `add` puts the item with its prefix's value.
+    pub fn new<'a, I>(items: impl Iterator<Item = (&'a [u8], I)>, add: impl Fn(&mut T, I)) -> Self {
+        let mut sorted = std::collections::BTreeMap::<&[u8], T>::new();
+        for (prefix, item) in items {
+            add(sorted.entry(prefix).or_default(), item);
+        }
+        let mut nodes: Vec<Node<T>> = Vec::with_capacity(sorted.len());
+        for (prefix, value) in sorted {
+            let mut parent = nodes.len().checked_sub(1);
+            while let Some(at) = parent.filter(|&at| !prefix.starts_with(&nodes[at].prefix)) {
+                parent = nodes[at].parent;
+            }
+            let prefix = prefix.into();
+            nodes.push(Node {
+                prefix,
+                parent,
+                value,
+            });
+        }
+        Self { nodes }
+    }
+}
+
+impl<T> Prefixes<T> {
+    /// The values of all prefixes that `path` begins with, the longest first.
+    pub fn of(&self, path: &[u8]) -> impl Iterator<Item = &T> {
+        let mut at = self
+            .nodes
+            .partition_point(|node| *node.prefix <= *path)
+            .checked_sub(1);
+        while let Some(i) = at.filter(|&i| !path.starts_with(&self.nodes[i].prefix)) {
+            at = self.nodes[i].parent;
+        }
+        std::iter::successors(at, |&i| self.nodes[i].parent).map(|i| &self.nodes[i].value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn paths() -> impl Strategy<Value = Vec<String>> {
+        prop::collection::vec("/?[ab/]{0,6}", 0..40)
+    }
+
+    proptest! {
+        #[test]
+        fn the_search_agrees_with_a_look_at_every_prefix(prefixes in paths(), asked in paths()) {
+            let items = prefixes.iter().map(|prefix| (prefix.as_bytes(), prefix.clone()));
+            let index = Prefixes::new(items, |value: &mut String, prefix| *value = prefix);
+            for path in asked {
+                let found: Vec<&String> = index.of(path.as_bytes()).collect();
+                let mut naive: Vec<&String> = prefixes.iter().filter(|p| path.starts_with(&***p)).collect();
+                naive.sort_by_key(|prefix| std::cmp::Reverse(prefix.len()));
+                naive.dedup();
+                prop_assert_eq!(found, naive);
+            }
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Which route a request takes, by the order of priority of Kong's router (`kong/router/traditional.lua`).
+//!
+//! A route with several paths counts as one route for each. Of those that match, the first wins: more kinds of
+//! conditions before fewer, then by the kinds (hosts, headers, paths, methods, SNIs), then wildcard hosts with a port,
+//! plain hosts before wildcards, regular expressions before prefixes, more headers before fewer, `regex_priority`, longer
+//! prefixes, age, and the file's order. A route's `protocols` take no part: Kong lets a plain request take an https
+//! route and answers it with a redirect or 426.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::entry::{Entry, by_path, priority};
+use super::host::{HostRule, NameRule, lower, split};
+use super::path_index::{Item, PathIndex};
+use super::{RequestFacts, Scheme, path_of};
+use crate::config::{Config, Route, normalize};
+
+/// All routes, ready for look-ups.
+pub struct Router {
+    /// By priority, the first the highest.
+    entries: Vec<Entry>,
+    /// Entries that name a host, by its name.
+    plain_hosts: FxHashMap<Arc<str>, Vec<(Option<u16>, PathIndex)>>,
+    wildcard_hosts: Vec<(HostRule, PathIndex)>,
+    any_host: PathIndex,
+    header_names: BTreeSet<Arc<str>>,
+    /// Names of the routes of each service.
+    by_service: Vec<Vec<Option<Arc<str>>>>,
+}
+
+/// A service's number, if the route has one, and the route's name, if it has one.
+pub type Found = (Option<u32>, Option<Arc<str>>);
+
+impl Router {
+    pub fn new(config: &Config) -> Self {
+        let mut by_service = Vec::new();
+        let mut split = Vec::new();
+        for (service, id) in config.services.iter().zip(0..) {
+            by_service.push(
+                service
+                    .routes
+                    .iter()
+                    .map(|route| route.name.clone())
+                    .collect(),
+            );
+            if service.enabled {
+                split.extend(
+                    service
+                        .routes
+                        .iter()
+                        .flat_map(|route| by_path(Some(id), route)),
+                );
+            }
+        }
+        split.extend(config.routes.iter().flat_map(|route| by_path(None, route)));
+        // The sort is stable: what is equal stays in the file's order.
+        split.sort_by_cached_key(|(route, entry)| priority(route, entry.path.as_ref()));
+        Self::indexed(split, by_service)
+    }
+
+    /// Names of the headers that any route asks for.
+    pub fn header_names(&self) -> impl Iterator<Item = &str> {
+        self.header_names.iter().map(|name| &**name)
+    }
+
+    /// The names of a service's routes.
+    pub fn routes_of(&self, service: u32) -> &[Option<Arc<str>>] {
+        self.by_service
+            .get(service as usize)
+            .map_or(&[], Vec::as_slice)
+    }
+
+    /// The route that the request takes among those whose service is accepted.
+    pub fn find(
+        &self,
+        request: &RequestFacts<'_>,
+        accepts: impl Fn(Option<u32>) -> bool,
+    ) -> Option<Found> {
+        if self.entries.is_empty() {
+            return None;
+        }
+        let path = normalize(path_of(request.path));
+        let mut best = u32::MAX;
+        for index in self.indexes_for(request) {
+            index.search(&path, &mut best, |id| {
+                let entry = &self.entries[id as usize];
+                accepts(entry.service) && entry.conditions.agree(request)
+            });
+        }
+        let entry = self.entries.get(best as usize)?;
+        Some((entry.service, entry.route.clone()))
+    }
+
+    /// The indexes of all host rules that fit the request.
+    fn indexes_for(&self, request: &RequestFacts<'_>) -> impl Iterator<Item = &PathIndex> {
+        let (name, port) = split(request.host.unwrap_or_default());
+        let name: Cow<'_, str> = lower(name);
+        let port = port.unwrap_or(match request.scheme {
+            Scheme::Http => 80,
+            Scheme::Https => 443,
+        });
+        let fits = move |own: Option<u16>| own.is_none_or(|own| own == port);
+        let plain = self.plain_hosts.get(&*name).map_or(&[][..], Vec::as_slice);
+        let plain = plain
+            .iter()
+            .filter(move |(port, _)| fits(*port))
+            .map(|(_, index)| index);
+        let wildcard = self
+            .wildcard_hosts
+            .iter()
+            .filter(move |(rule, _)| fits(rule.port) && rule.name.matches(&name))
+            .map(|(_, index)| index);
+        plain.chain(wildcard).chain([&self.any_host])
+    }
+
+    fn indexed(split: Vec<(&Route, Entry)>, by_service: Vec<Vec<Option<Arc<str>>>>) -> Self {
+        let mut header_names = BTreeSet::new();
+        let mut by_host: Vec<(HostRule, Vec<Item>)> = Vec::new();
+        let mut places: FxHashMap<Arc<str>, usize> = FxHashMap::default();
+        let mut any_host = Vec::new();
+        let mut entries = Vec::with_capacity(split.len());
+        for ((route, entry), id) in split.into_iter().zip(0..) {
+            header_names.extend(route.headers.iter().map(|header| header.name.clone()));
+            let item = (id, entry.path.clone());
+            if route.hosts.is_empty() {
+                any_host.push(item.clone());
+            }
+            for host in &route.hosts {
+                let place = *places.entry(host.clone()).or_insert_with(|| {
+                    by_host.push((HostRule::new(host), Vec::new()));
+                    by_host.len() - 1
+                });
+                by_host[place].1.push(item.clone());
+            }
+            entries.push(entry);
+        }
+        let mut router = Self {
+            entries,
+            plain_hosts: FxHashMap::default(),
+            wildcard_hosts: Vec::new(),
+            any_host: PathIndex::new(&any_host),
+            header_names,
+            by_service,
+        };
+        for (rule, items) in by_host {
+            router.add_host(rule, PathIndex::new(&items));
+        }
+        router
+    }
+
+    fn add_host(&mut self, rule: HostRule, index: PathIndex) {
+        match rule.name {
+            NameRule::Plain(name) => {
+                let indexes = self.plain_hosts.entry(name).or_default();
+                indexes.push((rule.port, index));
+            }
+            NameRule::Prefix(_) | NameRule::Suffix(_) => self.wildcard_hosts.push((rule, index)),
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! What the kernel part and the agent's own look at the host tell the pipeline, as plain values.
+//!
+//! An event is all that enters the pipeline, so a file of events replays to the same metrics.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+mod wire;
+
+pub use wire::DecodeError;
+
+/// Nanoseconds of `CLOCK_MONOTONIC`.
+pub type Nanoseconds = u64;
+
+/// A socket's cookie: unique since boot.
+pub type Cookie = u64;
+
+/// Something that happened on the host.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event<'a> {
+    /// A socket was seen for the first time.
+    Opened(Opened),
+    /// A call moved bytes, met the end of the stream or failed.
+    Data(Data<'a>),
+    /// A TCP socket changed its state.
+    State(StateChange),
+    /// A process began, changed, ended, or was found.
+    Process(Process),
+    /// The kernel part lost something.
+    Lost(Lost),
+    /// A host name's addresses.
+    Resolved(Resolved),
+    /// The first scan is done: from here on every connection's beginning is seen.
+    Ready(Nanoseconds),
+    /// Time went by without anything else.
+    Tick(Nanoseconds),
+}
+
+/// Who opened a connection, seen from the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A client did: the gateway accepted it.
+    Client,
+    /// The gateway did, to an upstream.
+    Upstream,
+    /// A listening socket.
+    Listener,
+}
+
+/// How an opened socket became known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Its connect, accept or listen was seen.
+    Beginning,
+    /// It moved bytes before anything else was known of it.
+    Midway,
+    /// A scan of the host found it.
+    Scan,
+}
+
+/// A socket's end.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// TCP.
+    Ip(SocketAddr),
+    /// A UNIX socket's path; an abstract one begins with a zero byte; empty if it has no name.
+    Unix(Arc<[u8]>),
+}
+
+/// A socket and its ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// When.
+    pub time_ns: Nanoseconds,
+    /// Which socket.
+    pub socket: Cookie,
+    /// Its record's number.
+    pub sequence: u32,
+    /// The process that opened or used it; 0 where that is not known.
+    pub process: u32,
+    /// The thread, likewise.
+    pub thread: u32,
+    /// Inode of its network namespace.
+    pub network: u32,
+    /// Who opened it.
+    pub role: Role,
+    /// How it became known.
+    pub origin: Origin,
+    /// The TCP state (`include/net/tcp_states.h`).
+    pub state: u8,
+    /// The gateway's end. A connect's own port is not known yet: 0.
+    pub local: Endpoint,
+    /// The other end.
+    pub remote: Endpoint,
+}
+
+/// Which way bytes moved, seen from the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// The gateway read.
+    Received,
+    /// The gateway wrote.
+    Sent,
+}
+
+/// Why a call's bytes were not sampled, if they were not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// Sampled as far as the limits allow.
+    Buffer,
+    /// Pages from a file or a pipe.
+    Pages,
+    /// Buffers that cannot be told.
+    Unsampled,
+}
+
+/// One call's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Data<'a> {
+    /// When the call ended.
+    pub time_ns: Nanoseconds,
+    /// On which socket.
+    pub socket: Cookie,
+    /// The record's number among those of its socket.
+    pub sequence: u32,
+    /// The process.
+    pub process: u32,
+    /// The thread.
+    pub thread: u32,
+    /// Which way.
+    pub direction: Direction,
+    /// How.
+    pub call: Call,
+    /// Bytes moved this way before, since the socket was met.
+    pub offset: u64,
+    /// Bytes moved, 0 at the end of the stream, or a negative errno.
+    pub result: i32,
+    /// Bytes that left the receive queue unseen just before.
+    pub unseen_bytes: u32,
+    /// The first of the bytes moved.
+    pub sample: &'a [u8],
+    /// The last of the bytes moved; empty where the sample holds all, or where they are not known.
+    pub tail: &'a [u8],
+}
+
+/// A TCP socket's new state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateChange {
+    /// When.
+    pub time_ns: Nanoseconds,
+    /// Which socket.
+    pub socket: Cookie,
+    /// The record's number among those of its socket.
+    pub sequence: u32,
+    /// State before.
+    pub old: TcpState,
+    /// State after.
+    pub new: TcpState,
+    /// The socket's own end, once it is bound.
+    pub local_port: u16,
+    /// Its address, in the family of the socket.
+    pub local: [u8; 16],
+    /// `sk_err`, 0 for none.
+    pub error: i32,
+}
+
+/// States of a TCP socket, as far as they matter here (`include/net/tcp_states.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TcpState {
+    /// Open both ways.
+    Established,
+    /// A connect is under way.
+    SynSent,
+    /// The gateway closed first.
+    FinWait,
+    /// The peer closed first.
+    CloseWait,
+    /// The gateway closed after the peer.
+    LastAck,
+    /// Closed.
+    Close,
+    /// Listening.
+    Listen,
+    /// Another one.
+    Other(u8),
+}
+
+/// A process's change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// When.
+    pub time_ns: Nanoseconds,
+    /// Which process, in the initial PID namespace.
+    pub process: u32,
+    /// What happened.
+    pub change: ProcessChange,
+}
+
+/// What happened to a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProcessChange {
+    /// A scan found it, in the tree of this root.
+    Found {
+        /// The tree's topmost selected process.
+        root: u32,
+        /// The root's name.
+        name: Arc<str>,
+    },
+    /// A watched process forked it.
+    Forked {
+        /// The process that forked.
+        parent: u32,
+    },
+    /// It executed another program.
+    Executed {
+        /// The program's name, cut to 15 bytes.
+        name: Arc<str>,
+        /// Whether it is watched from here on.
+        watched: bool,
+    },
+    /// It ended.
+    Exited,
+}
+
+/// A loss in the kernel part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// When it was noticed.
+    pub time_ns: Nanoseconds,
+    /// Why: a name out of `observer_ebpf::tables::Loss`.
+    pub reason: Arc<str>,
+    /// How many since the last such event.
+    pub count: u64,
+}
+
+/// A host name's addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// When.
+    pub time_ns: Nanoseconds,
+    /// The name.
+    pub name: Arc<str>,
+    /// Its addresses; they replace earlier ones.
+    pub addresses: Vec<IpAddr>,
+}
+
+impl Event<'_> {
+    /// When it happened.
+    pub fn time_ns(&self) -> Nanoseconds {
+        match self {
+            Event::Opened(event) => event.time_ns,
+            Event::Data(event) => event.time_ns,
+            Event::State(event) => event.time_ns,
+            Event::Process(event) => event.time_ns,
+            Event::Lost(event) => event.time_ns,
+            Event::Resolved(event) => event.time_ns,
+            Event::Ready(time_ns) | Event::Tick(time_ns) => *time_ns,
+        }
+    }
+}
+
+impl Endpoint {
+    /// From a record's 16 bytes; IPv4-mapped IPv6 addresses become IPv4.
+    pub fn from_bytes(is_v4: bool, address: [u8; 16], port: u16) -> Self {
+        let ip = if is_v4 {
+            IpAddr::V4(Ipv4Addr::new(address[0], address[1], address[2], address[3]))
+        } else {
+            Ipv6Addr::from(address).to_canonical()
+        };
+        Endpoint::Ip(SocketAddr::new(ip, port))
+    }
+
+    /// The address and port of a TCP end.
+    pub fn ip(&self) -> Option<SocketAddr> {
+        match self {
+            Endpoint::Ip(address) => Some(*address),
+            Endpoint::Unix(_) => None,
+        }
+    }
+}
+
+impl From<u8> for TcpState {
+    fn from(state: u8) -> Self {
+        match state {
+            1 => TcpState::Established,
+            2 => TcpState::SynSent,
+            4 => TcpState::FinWait,
+            7 => TcpState::Close,
+            8 => TcpState::CloseWait,
+            9 => TcpState::LastAck,
+            10 => TcpState::Listen,
+            other => TcpState::Other(other),
+        }
+    }
+}
+
+impl From<TcpState> for u8 {
+    fn from(state: TcpState) -> Self {
+        match state {
+            TcpState::Established => 1,
+            TcpState::SynSent => 2,
+            TcpState::FinWait => 4,
+            TcpState::Close => 7,
+            TcpState::CloseWait => 8,
+            TcpState::LastAck => 9,
+            TcpState::Listen => 10,
+            TcpState::Other(other) => other,
+        }
+    }
+}

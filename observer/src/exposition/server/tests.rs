@@ -1,0 +1,272 @@
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Runtime;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+
+use super::{GRACE, ListenError, Pages, Readiness, bind, serve};
+use crate::exposition::text;
+use crate::metrics::{Metrics, Options};
+
+/// A server on free ports of the loopback, and the test's end of everything it listens to.
+struct Served {
+    runtime: Runtime,
+    addresses: Vec<SocketAddr>,
+    readiness: watch::Sender<Readiness>,
+    stop: oneshot::Sender<()>,
+    server: JoinHandle<()>,
+    metrics: Metrics,
+}
+
+fn served(listeners: usize) -> Served {
+    let runtime = Runtime::new().unwrap();
+    let metrics = Metrics::new(Options::default());
+    let (readiness, receiver) = watch::channel(Readiness::Waiting("the first scan".into()));
+    let pages =
+        Pages { registry: metrics.registry().clone(), readiness: receiver, text: text::Options { own_metrics: false } };
+    let bound = runtime.block_on(bind(&vec![loopback(0); listeners])).unwrap();
+    let addresses = bound.iter().map(|l| l.local_addr().unwrap()).collect();
+    let (stop, stopped) = oneshot::channel();
+    let server = runtime.spawn(serve(bound, pages, async {
+        let _ = stopped.await;
+    }));
+    Served { runtime, addresses, readiness, stop, server, metrics }
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+impl Served {
+    fn connect(&self) -> TcpStream {
+        connect(self.addresses[0])
+    }
+
+    fn ask(&self, request_line: &str) -> Answer {
+        ask(self.addresses[0], request_line)
+    }
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream
+}
+
+/// An answer as it came: the head without its empty line, and what followed until the close.
+struct Answer {
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn status(&self) -> &str {
+        self.head.lines().next().unwrap()
+    }
+
+    fn has(&self, line: &str) -> bool {
+        self.head.lines().any(|header| header == line)
+    }
+}
+
+fn ask(address: SocketAddr, request_line: &str) -> Answer {
+    let mut stream = connect(address);
+    let request = format!("{request_line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a whole head");
+    Answer { head: head.to_owned(), body: body.to_owned() }
+}
+
+#[test]
+fn metrics_come_with_the_headers_of_the_page() {
+    let served = served(1);
+    let answer = served.ask("GET /metrics");
+    assert_eq!(answer.status(), "HTTP/1.1 200 OK");
+    assert!(answer.has("content-type: text/plain; charset=UTF-8"));
+    assert!(answer.has("access-control-allow-origin: *"));
+    let text = text::encode(&served.metrics.registry().gather(), text::Options { own_metrics: false });
+    assert_eq!(answer.body, text);
+}
+
+#[test]
+fn each_scrape_is_fresh_and_a_query_does_not_matter() {
+    let served = served(1);
+    assert!(served.ask("GET /metrics").body.contains("kong_nginx_metric_errors_total 0\n"));
+    served.metrics.lost("ring_full", 5);
+    assert!(served.ask("GET /metrics?x=1").body.contains("kong_nginx_metric_errors_total 5\n"));
+}
+
+#[test]
+fn head_has_the_length_and_no_body() {
+    let served = served(1);
+    let get = served.ask("GET /metrics");
+    let head = served.ask("HEAD /metrics");
+    assert_eq!(head.status(), "HTTP/1.1 200 OK");
+    assert!(head.has(&format!("content-length: {}", get.body.len())));
+    assert!(head.has("content-type: text/plain; charset=UTF-8"));
+    assert!(head.has("access-control-allow-origin: *"));
+    assert_eq!(head.body, "");
+}
+
+#[test]
+fn other_methods_are_refused_with_those_allowed() {
+    let served = served(1);
+    for path in ["/metrics", "/ready", "/"] {
+        for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW"] {
+            let answer = served.ask(&format!("{method} {path}"));
+            assert_eq!(answer.status(), "HTTP/1.1 405 Method Not Allowed");
+            assert!(answer.has("allow: GET, HEAD"), "{}", answer.head);
+        }
+    }
+}
+
+#[test]
+fn unknown_paths_are_told_where_the_metrics_are() {
+    let served = served(1);
+    for line in ["GET /metric", "POST /metrics/", "GET //metrics"] {
+        let answer = served.ask(line);
+        assert_eq!(answer.status(), "HTTP/1.1 404 Not Found", "{line}");
+        assert!(answer.body.contains("/metrics"));
+        assert!(!answer.head.contains("access-control"));
+    }
+}
+
+#[test]
+fn the_root_points_to_the_metrics() {
+    let answer = served(1).ask("GET /");
+    assert_eq!(answer.status(), "HTTP/1.1 200 OK");
+    assert_eq!(answer.body, "Kong Prometheus exporter, visit /metrics");
+    assert!(!answer.head.contains("access-control"));
+}
+
+#[test]
+fn ready_says_what_it_waits_for_until_told() {
+    let served = served(1);
+    let before = served.ask("GET /ready");
+    assert_eq!(before.status(), "HTTP/1.1 503 Service Unavailable");
+    assert_eq!(before.body, "not ready, waiting for the first scan");
+    served.readiness.send(Readiness::Ready).unwrap();
+    let after = served.ask("GET /ready");
+    assert_eq!(after.status(), "HTTP/1.1 200 OK");
+    assert_eq!(after.body, "ready");
+}
+
+#[test]
+fn every_listener_serves() {
+    let served = served(2);
+    for &address in &served.addresses {
+        let answer = ask(address, "GET /metrics");
+        assert_eq!(answer.status(), "HTTP/1.1 200 OK");
+    }
+}
+
+#[test]
+fn requests_follow_each_other_on_one_connection() {
+    let served = served(1);
+    let mut stream = served.connect();
+    let request = "GET / HTTP/1.1\r\nHost: x\r\n\r\nGET /ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers).unwrap();
+    assert!(answers.starts_with("HTTP/1.1 200 OK\r\n"));
+    assert!(answers.contains("visit /metricsHTTP/1.1 503 "));
+}
+
+#[test]
+fn garbage_ends_its_connection_and_nothing_else() {
+    let served = served(1);
+    let mut stream = served.connect();
+    stream.write_all(b"\x16\x03\x01\x02\0garbage\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    assert!(!answer.starts_with(b"HTTP/1.1 200"));
+    assert_eq!(served.ask("GET /metrics").status(), "HTTP/1.1 200 OK");
+}
+
+#[test]
+fn a_shutdown_with_nothing_under_way_does_not_use_up_the_grace() {
+    let served = served(2);
+    for &address in &served.addresses {
+        ask(address, "GET /");
+    }
+    let start = Instant::now();
+    served.stop.send(()).unwrap();
+    served.runtime.block_on(served.server).unwrap();
+    assert!(start.elapsed() < GRACE);
+}
+
+#[test]
+fn shutdown_is_prompt_with_an_idle_and_a_half_sent_request() {
+    let served = served(2);
+    let _idle = served.connect();
+    let mut half = connect(served.addresses[1]);
+    half.write_all(b"GET /metrics HTTP/1.1\r\nHos").unwrap();
+    // An answer on each listener shows that the connections before it were accepted.
+    for &address in &served.addresses {
+        ask(address, "GET /");
+    }
+    let start = Instant::now();
+    served.stop.send(()).unwrap();
+    served.runtime.block_on(served.server).unwrap();
+    drop(served.runtime);
+    assert!(start.elapsed() < Duration::from_secs(1));
+    for address in served.addresses {
+        assert!(TcpStream::connect(address).is_err());
+    }
+}
+
+#[test]
+fn a_reader_that_never_reads_does_not_hold_up_the_shutdown() {
+    let mut served = served(1);
+    // Some 10 MB of text, more than both socket buffers take.
+    for service in 0..900 {
+        served.metrics.count(&crate::metrics::Measured {
+            service: format!("service-{service}-{}", "x".repeat(100)).into(),
+            gateway: None,
+            status: 200,
+            request_bytes: 1,
+            response_bytes: 1,
+            request_ms: 1,
+            upstream_ms: Some(1),
+            kong_ms: 0,
+        });
+    }
+    let mut slow = served.connect();
+    slow.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut first = [0; 16];
+    slow.read_exact(&mut first).unwrap();
+    assert!(first.starts_with(b"HTTP/1.1 200"));
+    let start = Instant::now();
+    served.stop.send(()).unwrap();
+    served.runtime.block_on(served.server).unwrap();
+    drop(served.runtime);
+    assert!(start.elapsed() >= GRACE, "the answer was still under way");
+    assert!(start.elapsed() < Duration::from_secs(1));
+}
+
+#[test]
+fn a_taken_port_is_named_with_what_to_do() {
+    let runtime = Runtime::new().unwrap();
+    let taken = std::net::TcpListener::bind(loopback(0)).unwrap();
+    let address = taken.local_addr().unwrap();
+    let error = runtime.block_on(bind(&[loopback(0), address])).unwrap_err();
+    assert!(matches!(error, ListenError::Taken(a) if a == address));
+    let message = error.to_string();
+    assert!(message.contains(&address.to_string()), "{message}");
+    assert!(message.contains("taken"), "{message}");
+    assert!(message.contains("--listen"), "{message}");
+}
+
+#[test]
+fn an_address_of_another_host_is_named_with_what_to_do() {
+    let runtime = Runtime::new().unwrap();
+    // A documentation address (RFC 5737), which no host has.
+    let address: SocketAddr = "192.0.2.1:0".parse().unwrap();
+    let error = runtime.block_on(bind(&[address])).unwrap_err();
+    assert!(matches!(error, ListenError::Foreign(a) if a == address));
+    assert!(error.to_string().contains("--listen"));
+}

@@ -1,0 +1,271 @@
+use std::sync::Arc;
+
+use prometheus::{Gauge, HistogramOpts, IntCounter, Opts, Registry};
+
+use super::{Options, encode};
+use crate::metrics::{self, ConnectionGauge, Measured, Metrics};
+
+const KONG_ONLY: Options = Options { own_metrics: false };
+
+fn page(metrics: &Metrics) -> String {
+    encode(&metrics.registry().gather(), KONG_ONLY)
+}
+
+fn measured(service: &str) -> Measured {
+    Measured {
+        service: Arc::from(service),
+        gateway: None,
+        status: 301,
+        request_bytes: 127,
+        response_bytes: 638,
+        request_ms: 264,
+        upstream_ms: Some(263),
+        kong_ms: 1,
+    }
+}
+
+/// Adds what the plugin's documentation shows: two requests that its sums, its first buckets and
+/// kong = request - upstream determine but for a few milliseconds.
+fn add_the_documented_requests(metrics: &mut Metrics) {
+    metrics.count(&measured("google"));
+    metrics.count(&Measured {
+        response_bytes: 639,
+        request_ms: 2408,
+        upstream_ms: Some(264),
+        kong_ms: 2144,
+        ..measured("google")
+    });
+    metrics.connections(&ConnectionGauge {
+        accepted: 8,
+        active: 1,
+        handled: 8,
+        total: 8,
+        writing: 1,
+        ..ConnectionGauge::default()
+    });
+    metrics.datastore(Some(true));
+}
+
+/// `page.txt` is the documentation's output. The bucket lines that it elides stand there for every bound between the
+/// line before and `+Inf`, with the number of the two requests at or below the bound.
+#[test]
+fn the_documented_requests_print_the_documented_page() {
+    let mut metrics = Metrics::new(metrics::Options::default());
+    add_the_documented_requests(&mut metrics);
+    assert_eq!(page(&metrics), include_str!("../page.txt"));
+}
+
+#[test]
+fn own_families_follow_kong_families_unless_left_out() {
+    let mut metrics = Metrics::new(metrics::Options::default());
+    add_the_documented_requests(&mut metrics);
+    metrics.filtered("ignored port", 2);
+    let both = encode(&metrics.registry().gather(), Options::default());
+    let own = both.strip_prefix(include_str!("../page.txt")).expect("Kong's families come first");
+    assert!(own.starts_with("# HELP observer_"));
+    assert!(own.contains(
+        "\n# TYPE observer_exchanges_filtered_total counter\n\
+         observer_exchanges_filtered_total{reason=\"ignored port\"} 2\n"
+    ));
+    assert!(!own.contains("kong_bandwidth"));
+}
+
+#[test]
+fn a_fresh_start_shows_connections_and_errors_only() {
+    let metrics = Metrics::new(metrics::Options::default());
+    let expected = "\
+# HELP kong_nginx_http_current_connections Number of HTTP connections
+# TYPE kong_nginx_http_current_connections gauge
+kong_nginx_http_current_connections{state=\"accepted\"} 0
+kong_nginx_http_current_connections{state=\"active\"} 0
+kong_nginx_http_current_connections{state=\"handled\"} 0
+kong_nginx_http_current_connections{state=\"reading\"} 0
+kong_nginx_http_current_connections{state=\"total\"} 0
+kong_nginx_http_current_connections{state=\"waiting\"} 0
+kong_nginx_http_current_connections{state=\"writing\"} 0
+# HELP kong_nginx_metric_errors_total Number of nginx-lua-prometheus errors
+# TYPE kong_nginx_metric_errors_total counter
+kong_nginx_metric_errors_total 0
+";
+    assert_eq!(page(&metrics), expected);
+}
+
+#[test]
+fn what_never_happened_is_not_printed() {
+    let mut metrics = Metrics::new(metrics::Options::default());
+    metrics.count(&Measured {
+        status: 499,
+        response_bytes: 0,
+        upstream_ms: None,
+        request_ms: 0,
+        kong_ms: 0,
+        ..measured("google")
+    });
+    let page = page(&metrics);
+    assert!(page.contains("kong_bandwidth{type=\"ingress\",service=\"google\"} 127\n"));
+    assert!(!page.contains("egress"));
+    assert!(!page.contains("upstream\""));
+    assert!(page.contains("kong_latency_sum{type=\"kong\",service=\"google\"} 0\n"));
+    assert!(page.contains("kong_latency_bucket{type=\"kong\",service=\"google\",le=\"00001.0\"} 1\n"));
+}
+
+#[test]
+fn a_value_above_the_last_bound_shows_in_inf_only() {
+    let mut metrics = Metrics::new(metrics::Options::default());
+    metrics.count(&Measured { upstream_ms: Some(60_001), ..measured("slow") });
+    let page = page(&metrics);
+    let buckets: Vec<&str> =
+        page.lines().filter(|line| line.starts_with("kong_latency_bucket{type=\"upstream\"")).collect();
+    assert_eq!(buckets, ["kong_latency_bucket{type=\"upstream\",service=\"slow\",le=\"+Inf\"} 1"]);
+}
+
+#[test]
+fn a_bound_holds_values_up_to_and_with_itself() {
+    let mut metrics = Metrics::new(metrics::Options::default());
+    metrics.count(&Measured { upstream_ms: Some(300), ..measured("edge") });
+    let page = page(&metrics);
+    assert!(page.contains("{type=\"upstream\",service=\"edge\",le=\"00300.0\"} 1\n"));
+    assert!(!page.contains("{type=\"upstream\",service=\"edge\",le=\"00200.0\"}"));
+}
+
+#[test]
+fn series_stand_in_byte_order_of_their_printed_keys() {
+    let mut metrics = Metrics::new(metrics::Options::default());
+    for service in ["a-b", "b", "a", "a!", "é", "B"] {
+        metrics.count(&measured(service));
+    }
+    metrics.count(&Measured { status: 200, ..measured("b") });
+    let page = page(&metrics);
+    let statuses: Vec<&str> = page.lines().filter(|line| line.starts_with("kong_http_status{")).collect();
+    // The closing quote stands after `!` and before `-`.
+    assert_eq!(
+        statuses,
+        [
+            "kong_http_status{code=\"200\",service=\"b\"} 1",
+            "kong_http_status{code=\"301\",service=\"B\"} 1",
+            "kong_http_status{code=\"301\",service=\"a!\"} 1",
+            "kong_http_status{code=\"301\",service=\"a\"} 1",
+            "kong_http_status{code=\"301\",service=\"a-b\"} 1",
+            "kong_http_status{code=\"301\",service=\"b\"} 1",
+            "kong_http_status{code=\"301\",service=\"é\"} 1",
+        ]
+    );
+}
+
+/// The plugin sorts one list of all keys, with `Inf` in place of `+Inf`.
+#[test]
+fn all_lines_together_are_in_the_order_of_the_plugin() {
+    let mut metrics = Metrics::new(metrics::Options::default());
+    add_the_documented_requests(&mut metrics);
+    for service in ["a\"b", "a", "a\\", "zz"] {
+        metrics.count(&measured(service));
+    }
+    let keys: Vec<String> = page(&metrics)
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| line.rsplit_once(' ').unwrap().0.replace("+Inf", "Inf"))
+        .collect();
+    assert!(keys.len() > 300);
+    assert!(keys.is_sorted());
+}
+
+#[test]
+fn label_values_are_escaped_and_stay_utf_8() {
+    let mut metrics = Metrics::new(metrics::Options::default());
+    metrics.count(&measured("a\"b\\c\nd é\u{fffd}"));
+    let expected = "kong_http_status{code=\"301\",service=\"a\\\"b\\\\c\\nd é\u{fffd}\"} 1\n".to_owned();
+    assert!(page(&metrics).contains(&expected));
+}
+
+#[test]
+fn the_gateway_stands_last_but_for_the_bound() {
+    let mut metrics = Metrics::new(metrics::Options { per_gateway_label: true, ..metrics::Options::default() });
+    metrics.count(&Measured { gateway: Some(Arc::from("edge")), ..measured("google") });
+    metrics.connections(&ConnectionGauge { gateway: Some(Arc::from("edge")), active: 3, ..ConnectionGauge::default() });
+    let page = page(&metrics);
+    for line in [
+        "kong_bandwidth_total{type=\"egress\",gateway=\"edge\"} 638\n",
+        "kong_bandwidth{type=\"egress\",service=\"google\",gateway=\"edge\"} 638\n",
+        "kong_http_status{code=\"301\",service=\"google\",gateway=\"edge\"} 1\n",
+        "{type=\"kong\",service=\"google\",gateway=\"edge\",le=\"00001.0\"} 1\n",
+        "kong_nginx_http_current_connections{state=\"active\",gateway=\"edge\"} 3\n",
+        "\nkong_nginx_metric_errors_total 0\n",
+    ] {
+        assert!(page.contains(line), "{line} in\n{page}");
+    }
+}
+
+#[test]
+fn numbers_have_no_needless_point_and_no_exponent() {
+    let registry = Registry::new();
+    let values = [
+        ("a", 0.0),
+        ("b", 2145.0),
+        ("c", 0.25),
+        ("d", -3.0),
+        ("e", 9_007_199_254_740_992.0),
+        ("f", 1e21),
+        ("g", f64::INFINITY),
+        ("h", f64::NEG_INFINITY),
+        ("i", f64::NAN),
+    ];
+    for (name, value) in values {
+        let gauge = Gauge::new(name, "A number").unwrap();
+        gauge.set(value);
+        registry.register(Box::new(gauge)).unwrap();
+    }
+    let page = encode(&registry.gather(), Options::default());
+    let lines: Vec<&str> = page.lines().filter(|line| !line.starts_with('#')).collect();
+    let expected = [
+        "a 0",
+        "b 2145",
+        "c 0.25",
+        "d -3",
+        "e 9007199254740992",
+        "f 1000000000000000000000",
+        "g +Inf",
+        "h -Inf",
+        "i NaN",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn counters_are_exact_up_to_two_to_the_53() {
+    let mut metrics = Metrics::new(metrics::Options::default());
+    let most = 1 << 53;
+    metrics.count(&Measured { response_bytes: most - 1, ..measured("big") });
+    let line = "kong_bandwidth{type=\"egress\",service=\"big\"}";
+    assert!(page(&metrics).contains(&format!("{line} 9007199254740991\n")));
+    metrics.count(&Measured { response_bytes: 1, ..measured("big") });
+    assert!(page(&metrics).contains(&format!("{line} 9007199254740992\n")));
+}
+
+#[test]
+fn plain_histograms_print_every_bucket_and_the_bound_as_it_is() {
+    let registry = Registry::new();
+    let opts = HistogramOpts::new("observer_queue_ms", "Waiting\nto \"read\" \\ accept").buckets(vec![0.5, 10.0]);
+    let histogram = prometheus::HistogramVec::new(opts, &["stage"]).unwrap();
+    histogram.with_label_values(&["read"]).observe(2.5);
+    registry.register(Box::new(histogram)).unwrap();
+    let expected = "\
+# HELP observer_queue_ms Waiting\\nto \"read\" \\\\ accept
+# TYPE observer_queue_ms histogram
+observer_queue_ms_bucket{stage=\"read\",le=\"0.5\"} 0
+observer_queue_ms_bucket{stage=\"read\",le=\"10\"} 1
+observer_queue_ms_bucket{stage=\"read\",le=\"+Inf\"} 1
+observer_queue_ms_count{stage=\"read\"} 1
+observer_queue_ms_sum{stage=\"read\"} 2.5
+";
+    assert_eq!(encode(&registry.gather(), Options::default()), expected);
+}
+
+#[test]
+fn own_counters_show_from_zero_with_labels_by_name() {
+    let registry = Registry::new();
+    let opts = Opts::new("observer_x_total", "X").const_label("zone", "1").const_label("area", "2");
+    let counter = IntCounter::with_opts(opts).unwrap();
+    registry.register(Box::new(counter)).unwrap();
+    let page = encode(&registry.gather(), Options::default());
+    assert!(page.ends_with("observer_x_total{area=\"2\",zone=\"1\"} 0\n"));
+}

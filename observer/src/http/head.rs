@@ -1,0 +1,263 @@
+//! Heads: a start line and header fields, parsed by `httparse`, kept as text with the places of what the pipeline reads.
+
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use thiserror::Error;
+
+/// Header lines of one head; a head with more is malformed. nginx takes as many as fit its buffers.
+const LINES_MAX: usize = 512;
+
+/// Bytes that a head of a message may have. nginx's usual limit is 32 KiB (`large_client_header_buffers`).
+pub const HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// Which side's messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Requests (RFC 9112, section 3).
+    Request,
+    /// Responses (RFC 9112, section 4).
+    Response,
+}
+
+/// A head that is none.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("malformed head: {0}")]
+pub struct Malformed(#[from] httparse::Error);
+
+/// A message's head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    text: Box<[u8]>,
+    method: Place,
+    target: Place,
+    host: Place,
+    /// The status code of a response, 0 for a request.
+    pub status: u16,
+    /// Minor version: 0 or 1.
+    pub minor: u8,
+    /// `Content-Length`, where it is a number.
+    pub content_length: Option<u64>,
+    /// The last transfer coding is `chunked`.
+    pub chunked: bool,
+    /// `Connection` names `close`.
+    pub close: bool,
+    /// `Connection` names `keep-alive`.
+    pub keep_alive: bool,
+    /// `Connection` names `upgrade`.
+    pub upgrade: bool,
+    /// `Expect: 100-continue`.
+    pub expects_continue: bool,
+}
+
+/// A place in the head's text: start and length.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Place(u32, u32);
+
+/// How the end of a message's body is told (RFC 9112, section 6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// No body.
+    Empty,
+    /// So many bytes.
+    Length(u64),
+    /// Chunks.
+    Chunked,
+    /// The connection's end.
+    UntilClose,
+    /// From here on the connection is not HTTP: an accepted upgrade or CONNECT.
+    Tunnel,
+}
+
+/// The length of the head at the start of `bytes`, its blank line included, if it is complete. `from` says how many bytes
+/// were looked at before.
+pub fn end_of_head(bytes: &[u8], from: usize) -> Option<usize> {
+    // The blank line may have begun up to two bytes before.
+    let start = from.saturating_sub(2);
+    memchr::memchr_iter(b'\n', &bytes[start..]).find_map(|newline| match bytes[start + newline + 1..] {
+        [b'\n', ..] => Some(start + newline + 2),
+        [b'\r', b'\n', ..] => Some(start + newline + 3),
+        _ => None,
+    })
+}
+
+impl Head {
+    /// Parses a complete head, as [`end_of_head`] found it.
+    pub fn parse(side: Side, text: &[u8]) -> Result<Self, Malformed> {
+        let mut lines = [const { MaybeUninit::uninit() }; LINES_MAX];
+        let mut head = Head {
+            text: text.into(),
+            method: Place::default(),
+            target: Place::default(),
+            host: Place::default(),
+            status: 0,
+            minor: 1,
+            content_length: None,
+            chunked: false,
+            close: false,
+            keep_alive: false,
+            upgrade: false,
+            expects_continue: false,
+        };
+        match side {
+            Side::Request => {
+                let mut request = httparse::Request::new(&mut []);
+                lenient().parse_request_with_uninit_headers(&mut request, text, &mut lines)?;
+                head.method = place(text, request.method.unwrap_or_default().as_bytes());
+                head.target = place(text, request.path.unwrap_or_default().as_bytes());
+                head.minor = request.version.unwrap_or(1);
+                head.read_fields(text, request.headers);
+            }
+            Side::Response => {
+                let mut response = httparse::Response::new(&mut []);
+                lenient().parse_response_with_uninit_headers(&mut response, text, &mut lines)?;
+                head.status = response.code.unwrap_or(0);
+                head.minor = response.version.unwrap_or(1);
+                head.read_fields(text, response.headers);
+            }
+        }
+        Ok(head)
+    }
+
+    /// The request's method, as sent.
+    pub fn method(&self) -> &str {
+        self.text_at(self.method)
+    }
+
+    /// The request's target, as sent (RFC 9112, section 3.2).
+    pub fn target(&self) -> &str {
+        self.text_at(self.target)
+    }
+
+    /// The target's path, without query: of an absolute form too.
+    pub fn path(&self) -> &str {
+        let target = self.target();
+        let path = match target.split_once("://") {
+            Some((scheme, rest)) if !scheme.contains('/') => rest.find('/').map_or("/", |at| &rest[at..]),
+            _ => target,
+        };
+        path.split('?').next().unwrap_or(path)
+    }
+
+    /// The host that the request is for: of an absolute target if it has that form, else of `Host`.
+    pub fn host(&self) -> Option<&str> {
+        let target = self.target();
+        if let Some((scheme, rest)) = target.split_once("://")
+            && !scheme.contains('/')
+        {
+            return rest.split(['/', '?']).next();
+        }
+        (self.host.1 > 0).then(|| self.text_at(self.host))
+    }
+
+    /// The first header field of this name, whatever its case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.text.split(|&byte| byte == b'\n').skip(1).find_map(|line| {
+            let colon = memchr::memchr(b':', line)?;
+            if !line[..colon].trim_ascii().eq_ignore_ascii_case(name.as_bytes()) {
+                return None;
+            }
+            std::str::from_utf8(line[colon + 1..].trim_ascii()).ok()
+        })
+    }
+
+    /// Bytes of the head, its blank line included.
+    pub fn bytes(&self) -> u64 {
+        self.text.len() as u64
+    }
+
+    /// The body of a request.
+    pub fn request_framing(&self) -> Framing {
+        match (self.chunked, self.content_length) {
+            (true, _) => Framing::Chunked,
+            (false, Some(length)) if length > 0 => Framing::Length(length),
+            _ => Framing::Empty,
+        }
+    }
+
+    /// The body of a response to a request with this method. Interim responses have none.
+    pub fn response_framing(&self, method: &str) -> Framing {
+        match self.status {
+            101 => Framing::Tunnel,
+            200..300 if method == "CONNECT" => Framing::Tunnel,
+            100..200 | 204 | 304 => Framing::Empty,
+            _ if method == "HEAD" => Framing::Empty,
+            _ if self.chunked => Framing::Chunked,
+            _ => match self.content_length {
+                Some(0) => Framing::Empty,
+                Some(length) => Framing::Length(length),
+                None => Framing::UntilClose,
+            },
+        }
+    }
+
+    /// Whether this is an interim response: another follows (RFC 9110, section 15.2).
+    pub fn is_interim(&self) -> bool {
+        (100..200).contains(&self.status) && self.status != 101
+    }
+
+    fn read_fields(&mut self, text: &[u8], fields: &[httparse::Header<'_>]) {
+        for field in fields {
+            let value = field.value.trim_ascii();
+            match field.name.len() {
+                4 if field.name.eq_ignore_ascii_case("host") && self.host.1 == 0 => {
+                    self.host = place(text, value);
+                }
+                6 if field.name.eq_ignore_ascii_case("expect") => {
+                    self.expects_continue = value.eq_ignore_ascii_case(b"100-continue");
+                }
+                10 if field.name.eq_ignore_ascii_case("connection") => self.read_connection(value),
+                14 if field.name.eq_ignore_ascii_case("content-length") => {
+                    self.content_length = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+                }
+                17 if field.name.eq_ignore_ascii_case("transfer-encoding") => {
+                    let last = value.rsplit(|&byte| byte == b',').next().unwrap_or_default();
+                    self.chunked = last.trim_ascii().eq_ignore_ascii_case(b"chunked");
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn read_connection(&mut self, value: &[u8]) {
+        for token in value.split(|&byte| byte == b',') {
+            let token = token.trim_ascii();
+            self.close |= token.eq_ignore_ascii_case(b"close");
+            self.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
+            self.upgrade |= token.eq_ignore_ascii_case(b"upgrade");
+        }
+    }
+
+    fn text_at(&self, place: Place) -> &str {
+        let bytes = self.text.get(place.range()).unwrap_or_default();
+        std::str::from_utf8(bytes).unwrap_or_default()
+    }
+}
+
+impl Place {
+    fn range(self) -> Range<usize> {
+        self.0 as usize..self.0 as usize + self.1 as usize
+    }
+}
+
+/// As much as real servers take.
+fn lenient() -> httparse::ParserConfig {
+    let mut config = httparse::ParserConfig::default();
+    config
+        .allow_spaces_after_header_name_in_responses(true)
+        .allow_obsolete_multiline_headers_in_responses(true)
+        .allow_multiple_spaces_in_request_line_delimiters(true)
+        .allow_multiple_spaces_in_response_status_delimiters(true)
+        .allow_space_before_first_header_name(true)
+        .ignore_invalid_headers_in_requests(true)
+        .ignore_invalid_headers_in_responses(true);
+    config
+}
+
+fn place(text: &[u8], part: &[u8]) -> Place {
+    let start = (part.as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
+    Place(start as u32, part.len() as u32)
+}
+
+#[cfg(test)]
+mod tests;

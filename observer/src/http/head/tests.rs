@@ -1,0 +1,97 @@
+use super::*;
+
+fn request(text: &str) -> Head {
+    assert_eq!(end_of_head(text.as_bytes(), 0), Some(text.len()), "one whole head");
+    Head::parse(Side::Request, text.as_bytes()).unwrap()
+}
+
+fn response(text: &str) -> Head {
+    Head::parse(Side::Response, text.as_bytes()).unwrap()
+}
+
+#[test]
+fn a_request_line_and_the_fields_that_matter_are_read() {
+    let head =
+        request("POST /a/b?c=d HTTP/1.1\r\nhost: shop.test:81 \r\nContent-Length: 12\r\nExpect: 100-continue\r\n\r\n");
+    assert_eq!((head.method(), head.target(), head.path()), ("POST", "/a/b?c=d", "/a/b"));
+    assert_eq!(head.host(), Some("shop.test:81"));
+    assert!(head.expects_continue);
+    assert_eq!(head.request_framing(), Framing::Length(12));
+    assert_eq!(head.header("CONTENT-LENGTH"), Some("12"));
+    assert_eq!(head.header("content"), None);
+}
+
+#[test]
+fn an_absolute_target_names_host_and_path() {
+    let head = request("GET http://a.test/x?y HTTP/1.1\r\nHost: b.test\r\n\r\n");
+    assert_eq!((head.host(), head.path()), (Some("a.test"), "/x"));
+    let head = request("GET http://a.test HTTP/1.1\r\nHost: b.test\r\n\r\n");
+    assert_eq!((head.host(), head.path()), (Some("a.test"), "/"));
+}
+
+#[test]
+fn a_url_in_a_query_is_no_absolute_target() {
+    let head = request("GET /go?to=http://b.test/z HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    assert_eq!((head.host(), head.path()), (Some("a.test"), "/go"));
+}
+
+#[test]
+fn lines_may_end_in_a_bare_line_feed() {
+    let head = request("GET / HTTP/1.0\nConnection: Keep-Alive\n\n");
+    assert_eq!(head.minor, 0);
+    assert!(head.keep_alive && !head.close);
+}
+
+#[test]
+fn the_end_of_a_head_is_found_however_its_bytes_come() {
+    let text = b"GET / HTTP/1.1\r\nA: b\r\n\r\nrest";
+    for seen in 0..text.len() - 4 {
+        assert_eq!(end_of_head(&text[..seen], 0), None);
+        assert_eq!(end_of_head(text, seen), Some(text.len() - 4), "looked at {seen} before");
+    }
+}
+
+#[test]
+fn chunked_wins_over_a_length() {
+    let head = response("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: gzip, Chunked\r\n\r\n");
+    assert_eq!(head.response_framing("GET"), Framing::Chunked);
+}
+
+#[test]
+fn status_and_method_decide_whether_there_is_a_body() {
+    for (status, method, expected) in [
+        (200, "GET", Framing::Length(5)),
+        (200, "HEAD", Framing::Empty),
+        (204, "GET", Framing::Empty),
+        (304, "GET", Framing::Empty),
+        (100, "POST", Framing::Empty),
+        (101, "GET", Framing::Tunnel),
+        (200, "CONNECT", Framing::Tunnel),
+        (404, "CONNECT", Framing::Length(5)),
+    ] {
+        let head = response(&format!("HTTP/1.1 {status} X\r\nContent-Length: 5\r\n\r\n"));
+        assert_eq!(head.response_framing(method), expected, "{status} to {method}");
+    }
+}
+
+#[test]
+fn a_response_without_a_length_ends_with_the_connection() {
+    assert_eq!(response("HTTP/1.0 200 OK\r\n\r\n").response_framing("GET"), Framing::UntilClose);
+}
+
+#[test]
+fn a_status_line_without_reason_is_taken() {
+    assert_eq!(response("HTTP/1.1 200\r\n\r\n").status, 200);
+}
+
+#[test]
+fn a_line_with_an_invalid_name_is_passed_over() {
+    let head = request("GET / HTTP/1.1\r\nbad name: x\r\nHost: a\r\n\r\n");
+    assert_eq!(head.host(), Some("a"));
+}
+
+#[test]
+fn garbage_is_an_error() {
+    assert!(Head::parse(Side::Request, b"\x16\x03\x01\x02\x00\r\n\r\n").is_err());
+    assert!(Head::parse(Side::Response, b"GET / HTTP/1.1\r\n\r\n").is_err());
+}

@@ -1,0 +1,336 @@
+//! One direction of an HTTP/1 connection as a machine: bytes in, parts of messages out (RFC 9112).
+//!
+//! Bytes come known or hidden: of a long body only the count is known. As long as a message's end follows from what is
+//! known, hidden bytes are as good as known ones; where it does not, the reader says so and waits to be told.
+
+use super::head::{self, Framing, Head, Side};
+
+/// Bytes of a chunk's size line that are kept in mind; sizes have at most 16 digits, extensions are passed over.
+const SIZE_DIGITS_MAX: u32 = 16;
+
+/// Bytes of one direction, in their order: first known ones, then hidden ones, of which the last may be known again.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    known: &'a [u8],
+    hidden: u64,
+    tail: &'a [u8],
+}
+
+/// What the reader found in its input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Bytes before a message that belong to none: nginx passes over empty lines there.
+    Blank,
+    /// A message begins.
+    Begin,
+    /// A head is complete. The reader waits for [`Reader::begin_body`].
+    Head(Box<Head>),
+    /// A message is complete.
+    End,
+    /// What should be a head is none. Nothing more is read until [`Reader::restart`].
+    Malformed,
+    /// Where the message ends lies in hidden bytes. All that follows is taken for it until [`Reader::end`] or
+    /// [`Reader::restart`].
+    Blurred,
+}
+
+/// Reads one direction.
+#[derive(Debug)]
+pub struct Reader {
+    side: Side,
+    state: State,
+    /// The part of a head that came in earlier calls.
+    head: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Between messages.
+    Idle,
+    /// In a head.
+    Head,
+    /// A head was given out; its body's framing is not known yet.
+    Decide,
+    /// In a body of so many more bytes.
+    Length(u64),
+    /// In a chunked body (RFC 9112, section 7.1).
+    Chunked(Chunk),
+    /// In a body that ends with the connection.
+    UntilClose,
+    /// In a message whose end is not known.
+    Blurred {
+        /// A chunked body's last bytes would show its end.
+        chunked: bool,
+    },
+    /// Out of step, or never in step.
+    Lost,
+    /// Not HTTP any more.
+    Tunnel,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Chunk {
+    /// In the digits of a size line.
+    Size { value: u64, digits: u32 },
+    /// Behind the digits, up to the line's end.
+    Extension { value: u64 },
+    /// In a chunk's data.
+    Data(u64),
+    /// In the line end behind a chunk's data.
+    DataEnd,
+    /// At the start of a line of the trailer section.
+    TrailerStart,
+    /// In a line of the trailer section.
+    Trailer,
+    /// Behind a carriage return at a trailer line's start.
+    LastReturn,
+}
+
+impl<'a> Input<'a> {
+    /// `known` bytes, then `hidden` ones of which the last are `tail`.
+    pub fn new(known: &'a [u8], hidden: u64, tail: &'a [u8]) -> Self {
+        Input { known, hidden, tail }
+    }
+
+    /// Bytes left.
+    pub fn left(&self) -> u64 {
+        self.known.len() as u64 + self.hidden
+    }
+
+    /// Whether the bytes that come next are known.
+    fn is_known(&self) -> bool {
+        !self.known.is_empty()
+    }
+
+    fn take(&mut self, bytes: u64) {
+        let known = (self.known.len() as u64).min(bytes);
+        self.known = &self.known[known as usize..];
+        self.hidden = self.hidden.saturating_sub(bytes - known);
+    }
+
+    fn take_all(&mut self) {
+        self.known = &[];
+        self.hidden = 0;
+    }
+
+    /// Whether the input's last bytes are those of a chunked body without trailer fields.
+    fn ends_like_a_chunked_body(&self) -> bool {
+        const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
+        if self.hidden == 0 { self.known.ends_with(LAST_CHUNK) } else { self.tail.ends_with(LAST_CHUNK) }
+    }
+}
+
+impl Reader {
+    /// A reader at the start of a connection.
+    pub fn new(side: Side) -> Self {
+        Reader { side, state: State::Idle, head: Vec::new() }
+    }
+
+    /// A reader of a connection that was met on its way: it waits for [`Reader::restart`].
+    pub fn midway(side: Side) -> Self {
+        Reader { side, state: State::Lost, head: Vec::new() }
+    }
+
+    /// Reads up to the next part or the input's end. What it takes from `input` belongs to the part it returns.
+    pub fn read(&mut self, input: &mut Input<'_>) -> Option<Part> {
+        while input.left() > 0 {
+            let part = match self.state {
+                State::Idle => self.idle(input),
+                State::Head => self.head(input),
+                State::Decide => return None,
+                State::Length(left) => self.length(left, input),
+                State::Chunked(chunk) => self.chunked(chunk, input),
+                State::Blurred { chunked } => {
+                    let ends = chunked && input.ends_like_a_chunked_body();
+                    input.take_all();
+                    ends.then(|| self.finish())
+                }
+                State::UntilClose | State::Lost | State::Tunnel => {
+                    input.take_all();
+                    None
+                }
+            };
+            if part.is_some() {
+                return part;
+            }
+        }
+        None
+    }
+
+    /// Tells how the body of the head just given out ends. Returns [`Part::End`] if it has none.
+    pub fn begin_body(&mut self, framing: Framing) -> Option<Part> {
+        self.state = match framing {
+            Framing::Empty => return Some(self.finish()),
+            Framing::Length(bytes) => State::Length(bytes),
+            Framing::Chunked => State::Chunked(Chunk::Size { value: 0, digits: 0 }),
+            Framing::UntilClose => State::UntilClose,
+            Framing::Tunnel => State::Tunnel,
+        };
+        None
+    }
+
+    /// Ends the message under way: something else than its own bytes told so.
+    pub fn end(&mut self) {
+        self.finish();
+    }
+
+    /// Out of step: nothing is read until [`Reader::restart`].
+    pub fn lose(&mut self) {
+        self.head.clear();
+        self.state = State::Lost;
+    }
+
+    /// Starts again at a message's beginning.
+    pub fn restart(&mut self) {
+        self.finish();
+    }
+
+    /// Whether a message is under way.
+    pub fn is_in_message(&self) -> bool {
+        !matches!(self.state, State::Idle | State::Lost | State::Tunnel)
+    }
+
+    /// Whether the message under way ends only with the connection or by other evidence.
+    pub fn is_open_ended(&self) -> bool {
+        matches!(self.state, State::UntilClose | State::Blurred { .. })
+    }
+
+    /// Whether the reader is out of step.
+    pub fn is_lost(&self) -> bool {
+        self.state == State::Lost
+    }
+
+    fn finish(&mut self) -> Part {
+        self.head.clear();
+        self.state = State::Idle;
+        Part::End
+    }
+
+    fn blur(&mut self, chunked: bool) -> Option<Part> {
+        self.head.clear();
+        self.state = State::Blurred { chunked };
+        Some(Part::Blurred)
+    }
+
+    fn idle(&mut self, input: &mut Input<'_>) -> Option<Part> {
+        let blank = match self.side {
+            Side::Request => input.known.iter().take_while(|&&byte| byte == b'\r' || byte == b'\n').count(),
+            Side::Response => 0,
+        };
+        if blank > 0 {
+            input.take(blank as u64);
+            return Some(Part::Blank);
+        }
+        self.state = State::Head;
+        Some(Part::Begin)
+    }
+
+    fn head(&mut self, input: &mut Input<'_>) -> Option<Part> {
+        if !input.is_known() {
+            return self.blur(false);
+        }
+        if self.head.is_empty() {
+            // The usual case: the whole head in one call, parsed where it lies.
+            if let Some(end) = head::end_of_head(input.known, 0) {
+                let text = &input.known[..end];
+                input.take(end as u64);
+                return Some(self.parse(text));
+            }
+        }
+        let seen = self.head.len();
+        let known = input.known;
+        self.head.extend_from_slice(known);
+        if let Some(end) = head::end_of_head(&self.head, seen) {
+            input.take((end - seen) as u64);
+            let text = std::mem::take(&mut self.head);
+            return Some(self.parse(&text[..end]));
+        }
+        input.take(known.len() as u64);
+        if self.head.len() > head::HEAD_BYTES_MAX {
+            self.lose();
+            return Some(Part::Malformed);
+        }
+        None
+    }
+
+    fn parse(&mut self, text: &[u8]) -> Part {
+        match Head::parse(self.side, text) {
+            Ok(head) => {
+                self.state = State::Decide;
+                Part::Head(Box::new(head))
+            }
+            Err(_) => {
+                self.lose();
+                Part::Malformed
+            }
+        }
+    }
+
+    fn length(&mut self, left: u64, input: &mut Input<'_>) -> Option<Part> {
+        let taken = left.min(input.left());
+        input.take(taken);
+        if taken == left {
+            return Some(self.finish());
+        }
+        self.state = State::Length(left - taken);
+        None
+    }
+
+    fn chunked(&mut self, chunk: Chunk, input: &mut Input<'_>) -> Option<Part> {
+        if let Chunk::Data(left) = chunk {
+            let taken = left.min(input.left());
+            input.take(taken);
+            self.state = State::Chunked(if taken == left { Chunk::DataEnd } else { Chunk::Data(left - taken) });
+            return None;
+        }
+        let Some(&byte) = input.known.first() else {
+            // The same bytes may hold the end, if the reader can see them.
+            let part = self.blur(true);
+            return if input.ends_like_a_chunked_body() { None } else { part };
+        };
+        input.take(1);
+        match next(chunk, byte) {
+            Step::Go(chunk) => {
+                self.state = State::Chunked(chunk);
+                None
+            }
+            Step::End => Some(self.finish()),
+            Step::Bad => self.blur(true),
+        }
+    }
+}
+
+enum Step {
+    Go(Chunk),
+    End,
+    Bad,
+}
+
+/// The transitions of a chunked body, but for its data.
+fn next(chunk: Chunk, byte: u8) -> Step {
+    match (chunk, byte) {
+        (Chunk::Size { value, digits }, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') if digits < SIZE_DIGITS_MAX => {
+            let digit = char::from(byte).to_digit(16).unwrap_or(0);
+            Step::Go(Chunk::Size { value: value << 4 | u64::from(digit), digits: digits + 1 })
+        }
+        (Chunk::Size { digits: 0, .. }, _) => Step::Bad,
+        (Chunk::Size { value, .. } | Chunk::Extension { value }, b'\n') => {
+            Step::Go(if value == 0 { Chunk::TrailerStart } else { Chunk::Data(value) })
+        }
+        (Chunk::Size { value, .. }, b'\r' | b';' | b' ' | b'\t') => Step::Go(Chunk::Extension { value }),
+        (Chunk::Size { .. }, _) => Step::Bad,
+        (Chunk::Extension { value }, _) => Step::Go(Chunk::Extension { value }),
+        (Chunk::DataEnd, b'\r') => Step::Go(Chunk::DataEnd),
+        (Chunk::DataEnd, b'\n') => Step::Go(Chunk::Size { value: 0, digits: 0 }),
+        (Chunk::DataEnd, _) => Step::Bad,
+        (Chunk::TrailerStart, b'\r') => Step::Go(Chunk::LastReturn),
+        (Chunk::TrailerStart | Chunk::LastReturn, b'\n') => Step::End,
+        (Chunk::TrailerStart | Chunk::LastReturn, _) => Step::Go(Chunk::Trailer),
+        (Chunk::Trailer, b'\n') => Step::Go(Chunk::TrailerStart),
+        (Chunk::Trailer, _) => Step::Go(Chunk::Trailer),
+        (Chunk::Data(_), _) => Step::Bad,
+    }
+}
+
+#[cfg(test)]
+mod tests;

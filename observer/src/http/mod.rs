@@ -1,0 +1,4 @@
+//! HTTP messages out of a connection's bytes.
+
+pub mod head;
+pub mod http1;

@@ -1,0 +1,251 @@
+//! Metrics: what the exchanges add up to, on a registry of the `prometheus` crate.
+//!
+//! The pipeline owns [`Metrics`] and adds to it; whoever serves the numbers holds a clone of the [`Registry`] and
+//! reads it at any time. Both sides are atomics: neither waits for the other, save for the moment in which a new
+//! series enters its family's list.
+
+pub mod families;
+mod kong;
+mod own;
+mod series;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use prometheus::{IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
+
+use families::{CONNECTIONS, DATASTORE_REACHABLE, METRIC_ERRORS};
+use kong::{Exchanges, PerGateway};
+use own::{Own, register};
+
+/// Services that get their own series, over all gateways; about 8 KiB each (measured with one status). The rest share [`OTHER`].
+pub const MAX_SERVICES: usize = 1_000;
+/// Status codes that get their own series, for each service. IANA lists 63, gateways add a dozen.
+pub const MAX_STATUSES: usize = 100;
+/// Values of the label `gateway`. The rest share [`OTHER`].
+pub const MAX_GATEWAYS: usize = 64;
+/// The label value of everything beyond a limit.
+pub const OTHER: &str = "__other__";
+
+/// How the families are laid out.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Adds the label `gateway`, last, to Kong's families of exchanges and connections.
+    pub per_gateway_label: bool,
+    /// Services with their own series; [`MAX_SERVICES`] by default.
+    pub max_services: usize,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { per_gateway_label: false, max_services: MAX_SERVICES }
+    }
+}
+
+/// One exchange with a service, measured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Measured {
+    /// The service's name, or its host where it has none.
+    pub service: Arc<str>,
+    /// The gateway; read only with [`Options::per_gateway_label`].
+    pub gateway: Option<Arc<str>>,
+    /// Status code of the response.
+    pub status: u16,
+    /// Request line, headers and body as read (nginx's `$request_length`).
+    pub request_bytes: u64,
+    /// Status line, headers and body as written (nginx's `$bytes_sent`).
+    pub response_bytes: u64,
+    /// First byte of the request to last byte of the response (nginx's `$request_time`), in milliseconds.
+    pub request_ms: u64,
+    /// Waiting for the upstream's response header over all tries, in milliseconds; none where no upstream was asked.
+    pub upstream_ms: Option<u64>,
+    /// The gateway's share, in milliseconds: request less upstream, not below 0.
+    pub kong_ms: u64,
+}
+
+/// The client connections of a gateway, named as in nginx's `stub_status`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConnectionGauge {
+    /// The gateway; read only with [`Options::per_gateway_label`].
+    pub gateway: Option<Arc<str>>,
+    /// Connections accepted since the start.
+    pub accepted: u64,
+    /// Connections open now.
+    pub active: u64,
+    /// Connections handled since the start.
+    pub handled: u64,
+    /// Open connections whose request header is incomplete.
+    pub reading: u64,
+    /// Requests, not connections, since the start.
+    pub total: u64,
+    /// Open connections with no request under way.
+    pub waiting: u64,
+    /// Open connections from the end of the request's header to the end of its response.
+    pub writing: u64,
+}
+
+/// All families, and the handles of the series met so far.
+pub struct Metrics {
+    registry: Registry,
+    exchanges: Exchanges,
+    connections: IntGaugeVec,
+    connection_handles: PerGateway<[IntGauge; 7]>,
+    datastore: IntGaugeVec,
+    errors: IntCounter,
+    own: Own,
+}
+
+impl Metrics {
+    /// All families at their start: without `per_gateway_label` the connection states at 0, errors at 0, no
+    /// exchange and no datastore.
+    pub fn new(options: Options) -> Metrics {
+        let registry = Registry::new();
+        let per_gateway = options.per_gateway_label;
+        let mut metrics = Metrics {
+            exchanges: Exchanges::new(&registry, per_gateway, options.max_services),
+            connections: register(
+                &registry,
+                IntGaugeVec::new(Opts::new(CONNECTIONS.name, CONNECTIONS.help), &CONNECTIONS.label_names(per_gateway)),
+            ),
+            connection_handles: PerGateway::new(per_gateway),
+            // A vector without labels has one series or none.
+            datastore: register(
+                &registry,
+                IntGaugeVec::new(
+                    Opts::new(DATASTORE_REACHABLE.name, DATASTORE_REACHABLE.help),
+                    DATASTORE_REACHABLE.labels,
+                ),
+            ),
+            errors: register(&registry, IntCounter::new(METRIC_ERRORS.name, METRIC_ERRORS.help)),
+            own: Own::new(&registry),
+            registry,
+        };
+        if !per_gateway {
+            metrics.connections(&ConnectionGauge::default());
+        }
+        metrics
+    }
+
+    /// The registry to gather from; clones share the families.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Adds one exchange to Kong's families. [`Metrics::counted`] is for the caller to call, once for each exchange
+    /// with or without a service.
+    pub fn count(&mut self, measured: &Measured) {
+        if !self.exchanges.count(measured) {
+            self.own.limited.inc();
+        }
+    }
+
+    /// An exchange seen whole whose service nothing tells: `observer_unattributed_requests_total`.
+    pub fn unattributed(&self, status: u16) {
+        let code = status.to_string();
+        self.own.unattributed.with_label_values(&[code]).inc();
+    }
+
+    /// An exchange between two observed gateways of this host: `observer_internal_requests_total`.
+    pub fn internal(&self) {
+        self.own.internal.inc();
+    }
+
+    /// A status decided by `rule` instead of bytes: `observer_inferred_total`.
+    pub fn inferred(&self, rule: &'static str) {
+        self.own.inferred.with_label_values(&[rule]).inc();
+    }
+
+    /// An exchange begun: `observer_exchanges_begun_total`. At any time begun = counted + filtered + unobserved +
+    /// open ones.
+    pub fn begun(&self) {
+        self.own.begun.inc();
+    }
+
+    /// An exchange seen whole and counted: `observer_exchanges_counted_total`.
+    pub fn counted(&self) {
+        self.own.counted.inc();
+    }
+
+    /// Exchanges left out on purpose: `observer_exchanges_filtered_total`.
+    pub fn filtered(&self, reason: &'static str, exchanges: u64) {
+        let counter = self.own.filtered.with_label_values(&[reason]);
+        counter.inc_by(exchanges);
+    }
+
+    /// Exchanges that could not be followed: `observer_exchanges_unobserved_total`.
+    ///
+    /// `kong_nginx_metric_errors_total` is everything the observer lost: the sum of this family and of
+    /// `observer_capture_lost_total` over their reasons. It counts losses, not exchanges that are missing: a record
+    /// lost in the kernel and the exchange that broke for want of it are two. At 0 nothing was lost.
+    pub fn unobserved(&self, reason: &'static str, exchanges: u64) {
+        let counter = self.own.unobserved.with_label_values(&[reason]);
+        counter.inc_by(exchanges);
+        self.errors.inc_by(exchanges);
+    }
+
+    /// Records (never bytes) that the kernel part could not deliver: `observer_capture_lost_total`, and errors as
+    /// told at [`Metrics::unobserved`].
+    pub fn lost(&self, reason: &'static str, records: u64) {
+        let counter = self.own.lost.with_label_values(&[reason]);
+        counter.inc_by(records);
+        self.errors.inc_by(records);
+    }
+
+    /// A client exchange joined to an upstream exchange: `observer_pairs_total`.
+    pub fn pairs(&self, evidence: &'static str) {
+        self.own.pairs.with_label_values(&[evidence]).inc();
+    }
+
+    /// Sets the connection states of one gateway, or of all where they are not told apart.
+    pub fn connections(&mut self, gauge: &ConnectionGauge) {
+        let family = &self.connections;
+        let handles = self.connection_handles.entry(&gauge.gateway, |gateway| state_handles(family, gateway));
+        for (handle, (_, value)) in handles.iter().zip(gauge.states()) {
+            handle.set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Sets `kong_datastore_reachable`; with none, the family is absent.
+    pub fn datastore(&self, reachable: Option<bool>) {
+        match reachable {
+            Some(up) => {
+                let gauge = self.datastore.with_label_values::<&str>(&[]);
+                gauge.set(i64::from(up));
+            }
+            None => self.datastore.reset(),
+        }
+    }
+
+    /// Sets `observer_gateways`.
+    pub fn gateways(&self, observed: usize) {
+        let observed = i64::try_from(observed).unwrap_or(i64::MAX);
+        self.own.gateways.set(observed);
+    }
+
+    /// Exchanges that a series limit put under [`OTHER`] so far, for a warning at the first.
+    pub fn limited(&self) -> u64 {
+        self.own.limited.get()
+    }
+}
+
+impl ConnectionGauge {
+    fn states(&self) -> [(&'static str, u64); 7] {
+        [
+            ("accepted", self.accepted),
+            ("active", self.active),
+            ("handled", self.handled),
+            ("reading", self.reading),
+            ("total", self.total),
+            ("waiting", self.waiting),
+            ("writing", self.writing),
+        ]
+    }
+}
+
+fn state_handles(family: &IntGaugeVec, gateway: Option<&str>) -> [IntGauge; 7] {
+    ConnectionGauge::default().states().map(|(state, _)| {
+        let values: Vec<&str> = std::iter::once(state).chain(gateway).collect();
+        family.with_label_values(&values)
+    })
+}

@@ -1,0 +1,83 @@
+//! The observer's own families: what it saw, what it left out and why, what it lost.
+
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+pub(super) struct Own {
+    pub(super) unattributed: IntCounterVec,
+    pub(super) internal: IntCounter,
+    pub(super) inferred: IntCounterVec,
+    pub(super) begun: IntCounter,
+    pub(super) counted: IntCounter,
+    pub(super) filtered: IntCounterVec,
+    pub(super) unobserved: IntCounterVec,
+    pub(super) lost: IntCounterVec,
+    pub(super) pairs: IntCounterVec,
+    pub(super) gateways: IntGauge,
+    pub(super) limited: IntCounter,
+}
+
+impl Own {
+    pub(super) fn new(registry: &Registry) -> Own {
+        let one = |name, help| register(registry, IntCounter::new(name, help));
+        let by = |label, name, help| register(registry, IntCounterVec::new(Opts::new(name, help), &[label]));
+        Own {
+            unattributed: by(
+                "code",
+                "observer_unattributed_requests_total",
+                "Requests whose service is unknown, by status code; they are in no kong_ family",
+            ),
+            internal: one(
+                "observer_internal_requests_total",
+                "Requests from one observed gateway to another on this host; they are in no kong_ family",
+            ),
+            inferred: by(
+                "rule",
+                "observer_inferred_total",
+                "Exchanges whose status no bytes told, decided by a named rule for the gateway",
+            ),
+            begun: one(
+                "observer_exchanges_begun_total",
+                "Exchanges begun; equals counted plus filtered plus unobserved plus those still open",
+            ),
+            counted: one(
+                "observer_exchanges_counted_total",
+                "Exchanges seen whole and counted, with or without a service",
+            ),
+            filtered: by(
+                "reason",
+                "observer_exchanges_filtered_total",
+                "Exchanges seen whole and left out on purpose, by reason",
+            ),
+            unobserved: by(
+                "reason",
+                "observer_exchanges_unobserved_total",
+                "Exchanges that could not be followed to their end and are in no other count, by reason",
+            ),
+            lost: by(
+                "reason",
+                "observer_capture_lost_total",
+                "Records that the kernel part could not deliver, by reason; above 0 the other counts are lower bounds",
+            ),
+            pairs: by(
+                "evidence",
+                "observer_pairs_total",
+                "Client exchanges joined to an upstream exchange, by the evidence that decided it",
+            ),
+            gateways: register(registry, IntGauge::new("observer_gateways", "Gateways being observed")),
+            limited: one(
+                "observer_series_limited_total",
+                "Exchanges counted under the label value __other__ because a family's series limit was reached",
+            ),
+        }
+    }
+}
+
+/// Registers a metric whose name and labels are constants of this crate.
+pub(super) fn register<C>(registry: &Registry, metric: prometheus::Result<C>) -> C
+where
+    C: prometheus::core::Collector + Clone + 'static,
+{
+    let metric = metric.expect("the metric's name and labels are valid");
+    registry.register(Box::new(metric.clone())).expect("each family is registered once");
+    metric
+}
