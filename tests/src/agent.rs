@@ -52,10 +52,7 @@ impl Agent {
             command.args(["--gateway", selector.as_ref()]);
         }
         command.args(arguments);
-        Ok(Self {
-            process: Process::spawn(&mut command)?,
-            listen,
-        })
+        Ok(Self { process: Process::spawn(&mut command)?, listen })
     }
 
     /// Waits for `/ready` to answer 200: attached, first scan done. Error at once if the agent ends.
@@ -75,26 +72,22 @@ impl Agent {
         .with_context(|| format!("the agent's stderr:\n{}", self.stderr()))
     }
 
-    /// Asks the agent for `path`.
+    /// The agent's answer to a GET of `path`.
     pub fn get(&self, path: &str) -> Result<Response> {
+        self.ask(&Request::get(path).close())
+    }
+
+    /// The agent's answer to `request`.
+    pub fn ask(&self, request: &Request) -> Result<Response> {
         Client::connect(self.listen)?
-            .exchange(&Request::get(path).close())
-            .with_context(|| {
-                format!(
-                    "GET {path} of the agent, whose stderr is:\n{}",
-                    self.stderr()
-                )
-            })
+            .exchange(request)
+            .with_context(|| format!("{request:?} to the agent, whose stderr is:\n{}", self.stderr()))
     }
 
     /// The exposition's text, now.
     pub fn text(&self) -> Result<String> {
         let response = self.get("/metrics")?;
-        ensure!(
-            response.status == 200,
-            "/metrics answered {}",
-            response.status
-        );
+        ensure!(response.status == 200, "/metrics answered {}", response.status);
         Ok(String::from_utf8(response.body)?)
     }
 
@@ -112,9 +105,7 @@ impl Agent {
     /// As [`Agent::settled_scrape`], for any condition.
     pub fn scrape_when(&self, condition: impl Fn(&Exposition) -> bool) -> Result<Exposition> {
         // The scrape that shows what is missing says more than an error about time.
-        let _ = until("the agent has counted all", PATIENCE, || {
-            Ok(condition(&self.scrape()?).then_some(()))
-        });
+        let _ = until("the agent has counted all", PATIENCE, || Ok(condition(&self.scrape()?).then_some(())));
         thread::sleep(FRESHNESS);
         self.scrape()
     }
@@ -132,11 +123,7 @@ impl Agent {
     /// Ends it by `signal`. Error unless it exits with code 0 within [`END_LIMIT`].
     pub fn end(&mut self, signal: Signal) -> Result<()> {
         let status = self.process.end(signal, END_LIMIT)?;
-        ensure!(
-            status.success(),
-            "the agent ended with {status} on {signal}; its stderr:\n{}",
-            self.stderr()
-        );
+        ensure!(status.success(), "the agent ended with {status} on {signal}; its stderr:\n{}", self.stderr());
         Ok(())
     }
 }
@@ -165,10 +152,7 @@ impl Recorder {
         let mut command = command()?;
         command.arg("record").arg(file);
         command.args(["--gateway", selector]).args(arguments);
-        Ok(Self {
-            process: Process::spawn(&mut command)?,
-            file: file.to_owned(),
-        })
+        Ok(Self { process: Process::spawn(&mut command)?, file: file.to_owned() })
     }
 
     /// Calls `probe` until its traffic, known by `mark`, is in the file: all later traffic will be, too.
@@ -178,9 +162,7 @@ impl Recorder {
             ensure!(ended.is_none(), "the recorder ended at once: {ended:?}");
             probe()?;
             let bytes = fs::read(&self.file).unwrap_or_default();
-            Ok(bytes
-                .windows(mark.len())
-                .any(|window| window == mark.as_bytes()))
+            Ok(bytes.windows(mark.len()).any(|window| window == mark.as_bytes()))
         })
         .with_context(|| format!("the recorder's stderr:\n{}", self.stderr()))
     }
@@ -188,11 +170,7 @@ impl Recorder {
     /// Ends it by SIGINT. Error unless it exits with code 0 within [`END_LIMIT`].
     pub fn end(&mut self) -> Result<()> {
         let status = self.process.end(Signal::SIGINT, END_LIMIT)?;
-        ensure!(
-            status.success(),
-            "the recorder ended with {status}; its stderr:\n{}",
-            self.stderr()
-        );
+        ensure!(status.success(), "the recorder ended with {status}; its stderr:\n{}", self.stderr());
         Ok(())
     }
 
@@ -222,11 +200,7 @@ pub fn run(arguments: &[&str]) -> Result<Finished> {
 pub fn finish(command: &mut Command) -> Result<Finished> {
     let mut process = Process::spawn(command)?;
     let status = process.wait(PATIENCE)?;
-    Ok(Finished {
-        code: status.code(),
-        stdout: process.stdout(),
-        stderr: process.stderr(),
-    })
+    Ok(Finished { code: status.code(), stdout: process.stdout(), stderr: process.stderr() })
 }
 
 /// A call of the agent's program, to be given arguments.
@@ -239,10 +213,6 @@ pub fn binary() -> Result<PathBuf> {
     let workspace = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
     let built = || PathBuf::from(workspace).join("target/release/observer");
     let path = std::env::var_os("OBSERVER_BIN").map_or_else(built, PathBuf::from);
-    ensure!(
-        path.is_file(),
-        "no agent at {}: `cargo xtask test` builds it and runs these tests",
-        path.display()
-    );
+    ensure!(path.is_file(), "no agent at {}: `cargo xtask test` builds it and runs these tests", path.display());
     Ok(path)
 }

@@ -46,9 +46,7 @@ impl Client {
     pub fn connect_to(address: &Address) -> Result<Self> {
         let socket = Socket::connect(address).with_context(|| format!("connect to {address}"))?;
         socket.set_timeout(TIMEOUT)?;
-        Ok(Self {
-            wire: Wire::new(socket),
-        })
+        Ok(Self { wire: Wire::new(socket) })
     }
 
     /// Sends `bytes` at once.
@@ -146,7 +144,5 @@ fn status_of(head: &Head) -> Result<u16> {
         .strip_prefix("HTTP/1.")
         .and_then(|rest| rest.get(2..5))
         .with_context(|| format!("not a status line: {line:?}"))?;
-    status
-        .parse()
-        .with_context(|| format!("not a status line: {line:?}"))
+    status.parse().with_context(|| format!("not a status line: {line:?}"))
 }

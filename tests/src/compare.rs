@@ -47,11 +47,7 @@ pub enum Scope {
 /// Largest difference between two sums over `requests` times, in ms.
 pub fn tolerance_ms(requests: u64) -> f64 {
     let count = requests as f64;
-    if requests >= MANY_REQUESTS {
-        MEAN_ERROR_MS * count
-    } else {
-        REQUEST_ERROR_MS * count + TICK_MS
-    }
+    if requests >= MANY_REQUESTS { MEAN_ERROR_MS * count } else { REQUEST_ERROR_MS * count + TICK_MS }
 }
 
 /// Compares `agent`, its counters' growth since before the traffic, with the `log`'s sums by service.
@@ -96,18 +92,10 @@ fn rows(agent: &Exposition, log: &Services, scope: Scope) -> Vec<Row> {
     let mut rows: Vec<Row> = expected
         .0
         .into_iter()
-        .map(|(key, (log, tolerance))| Row {
-            agent: agent.value(&key),
-            key,
-            log,
-            tolerance,
-        })
+        .map(|(key, (log, tolerance))| Row { agent: agent.value(&key), key, log, tolerance })
         .collect();
     if scope == Scope::CountsAndTimes {
-        rows.extend(
-            log.iter()
-                .map(|(service, totals)| parts_row(agent, service, totals)),
-        );
+        rows.extend(log.iter().map(|(service, totals)| parts_row(agent, service, totals)));
     }
     rows
 }
@@ -133,10 +121,7 @@ impl Expected {
         for (code, count) in &totals.statuses {
             self.exactly(format!("{status}{{code=\"{code}\"{service}}}"), *count);
         }
-        for (kind, bytes) in [
-            ("egress", totals.egress_bytes),
-            ("ingress", totals.ingress_bytes),
-        ] {
+        for (kind, bytes) in [("egress", totals.egress_bytes), ("ingress", totals.ingress_bytes)] {
             self.exactly(format!("{bandwidth}{{type=\"{kind}\"{service}}}"), bytes);
         }
     }
@@ -145,11 +130,7 @@ impl Expected {
         let kinds = [
             ("kong", totals.requests, None),
             ("request", totals.requests, Some(totals.request_ms)),
-            (
-                "upstream",
-                totals.upstream_requests,
-                Some(totals.upstream_ms),
-            ),
+            ("upstream", totals.upstream_requests, Some(totals.upstream_ms)),
         ];
         for (kind, count, sum_ms) in kinds.into_iter().filter(|(_, count, _)| *count > 0) {
             self.exactly(latency_key(family, "count", kind, service), count);
@@ -178,23 +159,10 @@ impl fmt::Display for Table<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let differing: Vec<&Row> = self.0.iter().filter(|row| !row.agrees()).collect();
         writeln!(f, "the agent's numbers differ from nginx's access log:")?;
-        writeln!(
-            f,
-            "{:<60} {:>14} {:>14} {:>12} {:>10}",
-            "series", "log", "agent", "difference", "allowed"
-        )?;
+        writeln!(f, "{:<60} {:>14} {:>14} {:>12} {:>10}", "series", "log", "agent", "difference", "allowed")?;
         for row in &differing {
-            let Row {
-                key,
-                log,
-                agent,
-                tolerance,
-            } = row;
-            writeln!(
-                f,
-                "{key:<60} {log:>14.3} {agent:>14.3} {:>12.3} {tolerance:>10.3}",
-                agent - log
-            )?;
+            let Row { key, log, agent, tolerance } = row;
+            writeln!(f, "{key:<60} {log:>14.3} {agent:>14.3} {:>12.3} {tolerance:>10.3}", agent - log)?;
         }
         write!(f, "{} further series agree", self.0.len() - differing.len())
     }
@@ -222,28 +190,15 @@ mod tests {
         let totals = &services["a"];
         for (family, service) in [(LATENCY, Some("a")), (LATENCY_TOTAL, None)] {
             expected.latencies(family, service, totals, Scope::CountsAndTimes);
-            let sums = [
-                ("request", request_ms),
-                ("upstream", 8.0),
-                ("kong", request_ms - 8.0),
-            ];
+            let sums = [("request", request_ms), ("upstream", 8.0), ("kong", request_ms - 8.0)];
             for (kind, sum_ms) in sums {
                 let key = latency_key(family, "sum", kind, service);
                 expected.0.insert(key, (sum_ms, 0.0));
             }
         }
         expected.counts("kong_http_status", "kong_bandwidth", Some("a"), totals);
-        expected.counts(
-            "kong_http_status_total",
-            "kong_bandwidth_total",
-            None,
-            totals,
-        );
-        let text: String = expected
-            .0
-            .iter()
-            .map(|(key, (value, _))| format!("{key} {value}\n"))
-            .collect();
+        expected.counts("kong_http_status_total", "kong_bandwidth_total", None, totals);
+        let text: String = expected.0.iter().map(|(key, (value, _))| format!("{key} {value}\n")).collect();
         Exposition::parse(&text).unwrap()
     }
 
@@ -259,11 +214,7 @@ mod tests {
         let agent = exposition(&log, 10.0 + REQUEST_ERROR_MS + TICK_MS + 0.1);
         compare(&agent, &log, Scope::Counts).unwrap();
         let error = compare(&agent, &log, Scope::CountsAndTimes).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .contains("kong_latency_sum{type=\"request\",service=\"a\"}")
-        );
+        assert!(error.to_string().contains("kong_latency_sum{type=\"request\",service=\"a\"}"));
     }
 
     #[test]
@@ -272,15 +223,11 @@ mod tests {
         let mut larger = log.clone();
         larger.get_mut("a").unwrap().egress_bytes += 1;
         let agent = exposition(&larger, 10.0);
-        let error = compare(&agent, &log, Scope::Counts)
-            .unwrap_err()
-            .to_string();
+        let error = compare(&agent, &log, Scope::Counts).unwrap_err().to_string();
         assert!(error.contains("kong_bandwidth{type=\"egress\",service=\"a\"}"));
 
         let agent = exposition(&log, 10.0);
-        let error = compare(&agent, &Services::new(), Scope::Counts)
-            .unwrap_err()
-            .to_string();
+        let error = compare(&agent, &Services::new(), Scope::Counts).unwrap_err().to_string();
         assert!(error.contains("kong_http_status{code=\"200\",service=\"a\"}"));
     }
 }

@@ -18,12 +18,8 @@ impl Exposition {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let (key, value) = line
-                .rsplit_once(' ')
-                .with_context(|| format!("not a sample: {line:?}"))?;
-            let value = value
-                .parse()
-                .with_context(|| format!("not a number: {line:?}"))?;
+            let (key, value) = line.rsplit_once(' ').with_context(|| format!("not a sample: {line:?}"))?;
+            let value = value.parse().with_context(|| format!("not a number: {line:?}"))?;
             let before = series.insert(key.to_owned(), value);
             ensure!(before.is_none(), "printed twice: {key}");
         }
@@ -56,9 +52,7 @@ impl Exposition {
     /// Growth since `earlier`. Meant for counters; a gauge's value becomes its difference.
     pub fn since(&self, earlier: &Self) -> Self {
         let grown = |(key, value): (&String, &f64)| (key.clone(), value - earlier.value(key));
-        Self {
-            series: self.series.iter().map(grown).collect(),
-        }
+        Self { series: self.series.iter().map(grown).collect() }
     }
 }
 
@@ -73,10 +67,7 @@ mod tests {
     fn families_are_told_by_their_whole_name() {
         let exposition = Exposition::parse(TEXT).unwrap();
         assert_eq!(exposition.sum("a_total"), 5.5);
-        assert_eq!(
-            exposition.get("a_total{service=\"x y\",code=\"1\"}"),
-            Some(2.0)
-        );
+        assert_eq!(exposition.get("a_total{service=\"x y\",code=\"1\"}"), Some(2.0));
         assert_eq!(exposition.get("a"), None);
     }
 

@@ -21,16 +21,12 @@ pub struct Row {
 
 /// True when some process listens on `port`, on whatever address.
 pub fn listens(port: u16) -> Result<bool> {
-    Ok(rows_of(port)?
-        .iter()
-        .any(|row| row.state == STATE_LISTEN && row.local.port() == port))
+    Ok(rows_of(port)?.iter().any(|row| row.state == STATE_LISTEN && row.local.port() == port))
 }
 
 /// The other end of a loopback connection, while the kernel still has it.
 pub fn peer_of(local: SocketAddr, remote: SocketAddr) -> Result<Option<Row>> {
-    Ok(rows_of(local.port())?
-        .into_iter()
-        .find(|row| row.local == remote && row.remote == local))
+    Ok(rows_of(local.port())?.into_iter().find(|row| row.local == remote && row.remote == local))
 }
 
 /// Rows with `port` at either end. The rest, thousands of ended connections after some tests, are not parsed.

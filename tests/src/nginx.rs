@@ -39,11 +39,7 @@ impl Nginx {
         fs::create_dir(prefix.path().join("files"))?;
         fs::write(prefix.path().join("nginx.conf"), config.text())?;
         let master = spawn(&config, prefix.path())?;
-        let mut nginx = Self {
-            config,
-            prefix,
-            master,
-        };
+        let mut nginx = Self { config, prefix, master };
         nginx.until_serving()?;
         Ok(nginx)
     }
@@ -118,9 +114,7 @@ impl Nginx {
         for worker in workers {
             signal_pid(worker, Signal::SIGKILL)?;
         }
-        until_true("the port is free", PATIENCE, || {
-            Ok(!netstat::listens(self.config.port)?)
-        })
+        until_true("the port is free", PATIENCE, || Ok(!netstat::listens(self.config.port)?))
     }
 
     /// Starts it again after [`Nginx::crash`], same ports and logs, as a new process.
@@ -172,11 +166,7 @@ impl Nginx {
     }
 
     fn diagnosis(&self) -> String {
-        format!(
-            "nginx's stderr:\n{}nginx's error log:\n{}",
-            self.master.stderr(),
-            self.error_log()
-        )
+        format!("nginx's stderr:\n{}nginx's error log:\n{}", self.master.stderr(), self.error_log())
     }
 }
 
@@ -194,9 +184,6 @@ impl Drop for Nginx {
 
 fn spawn(config: &Config, prefix: &Path) -> Result<Process> {
     let mut command = Command::new(&config.binary);
-    command
-        .arg("-p")
-        .arg(prefix)
-        .args(["-c", "nginx.conf", "-e", "error.log"]);
+    command.arg("-p").arg(prefix).args(["-c", "nginx.conf", "-e", "error.log"]);
     Process::spawn(&mut command).context("nginx is needed: `cargo xtask test` installs it")
 }

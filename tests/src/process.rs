@@ -31,11 +31,7 @@ impl Process {
             .stderr(File::create(output.path().join("stderr"))?)
             .spawn()
             .with_context(|| format!("start {program}"))?;
-        Ok(Self {
-            child,
-            program,
-            output,
-        })
+        Ok(Self { child, program, output })
     }
 
     /// Its process id.
@@ -50,10 +46,8 @@ impl Process {
 
     /// Waits for the end. Error after `limit`, with what it wrote to stderr; it then still runs.
     pub fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
-        until(&format!("{} ends", self.program), limit, || {
-            Ok(self.child.try_wait()?)
-        })
-        .with_context(|| format!("its stderr:\n{}", self.stderr()))
+        until(&format!("{} ends", self.program), limit, || Ok(self.child.try_wait()?))
+            .with_context(|| format!("its stderr:\n{}", self.stderr()))
     }
 
     /// Sends `signal` and waits for the end; kills it when that takes longer than `limit`, which is an error.
@@ -113,17 +107,12 @@ pub fn children(pid: u32, title: &str) -> Result<Vec<u32>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let path = entry?.path();
-        let Some(child) = path
-            .file_name()
-            .and_then(|name| name.to_str()?.parse().ok())
-        else {
+        let Some(child) = path.file_name().and_then(|name| name.to_str()?.parse().ok()) else {
             continue;
         };
         // A process may end between the listing and these reads.
-        let (Ok(stat), Ok(command_line)) = (
-            fs::read_to_string(path.join("stat")),
-            fs::read(path.join("cmdline")),
-        ) else {
+        let (Ok(stat), Ok(command_line)) = (fs::read_to_string(path.join("stat")), fs::read(path.join("cmdline")))
+        else {
             continue;
         };
         let is_titled = String::from_utf8_lossy(&command_line).contains(title);
@@ -148,29 +137,18 @@ mod tests {
 
     #[test]
     fn output_and_exit_code_are_kept() -> Result<()> {
-        let mut process =
-            Process::spawn(Command::new("sh").args(["-c", "echo out; echo err >&2; exit 3"]))?;
+        let mut process = Process::spawn(Command::new("sh").args(["-c", "echo out; echo err >&2; exit 3"]))?;
         assert_eq!(process.wait(PATIENCE)?.code(), Some(3));
-        assert_eq!(
-            (process.stdout().as_str(), process.stderr().as_str()),
-            ("out\n", "err\n")
-        );
+        assert_eq!((process.stdout().as_str(), process.stderr().as_str()), ("out\n", "err\n"));
         Ok(())
     }
 
     #[test]
     fn one_that_ignores_the_signal_is_killed_and_reported() -> Result<()> {
-        let mut process = Process::spawn(
-            Command::new("sh").args(["-c", "trap '' TERM; echo set; while :; do sleep 0.01; done"]),
-        )?;
-        until("the trap is set", PATIENCE, || {
-            Ok((process.stdout() == "set\n").then_some(()))
-        })?;
-        assert!(
-            process
-                .end(Signal::SIGTERM, Duration::from_millis(50))
-                .is_err()
-        );
+        let mut process =
+            Process::spawn(Command::new("sh").args(["-c", "trap '' TERM; echo set; while :; do sleep 0.01; done"]))?;
+        until("the trap is set", PATIENCE, || Ok((process.stdout() == "set\n").then_some(())))?;
+        assert!(process.end(Signal::SIGTERM, Duration::from_millis(50)).is_err());
         assert!(process.ended()?.is_some());
         Ok(())
     }

@@ -87,10 +87,7 @@ impl Request {
         match self.body {
             Body::None => {}
             Body::Sized(length) => bytes.extend(content(length)),
-            Body::Chunked {
-                chunks,
-                chunk_bytes,
-            } => {
+            Body::Chunked { chunks, chunk_bytes } => {
                 for _ in 0..chunks {
                     bytes.extend(chunk(chunk_bytes));
                 }

@@ -82,10 +82,7 @@ impl Socket {
 
     /// Makes the close, which comes with the last handle's drop, a reset (RST). UNIX sockets have none.
     pub fn reset_on_close(&self) -> io::Result<()> {
-        let at_once = libc::linger {
-            l_onoff: 1,
-            l_linger: 0,
-        };
+        let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
         match self {
             Self::Tcp(stream) => Ok(setsockopt(stream, sockopt::Linger, &at_once)?),
             Self::Unix(_) => Err(io::Error::other("a UNIX socket cannot be reset")),

@@ -29,26 +29,15 @@ pub fn run(address: SocketAddr, plan: &[Request], clients: usize) -> Result<Vec<
     let next = AtomicUsize::new(0);
     let outcomes = Mutex::new(Vec::with_capacity(plan.len()));
     thread::scope(|scope| {
-        let threads: Vec<_> = (0..clients)
-            .map(|_| scope.spawn(|| work(address, plan, &next, &outcomes)))
-            .collect();
-        threads
-            .into_iter()
-            .try_for_each(|thread| thread.join().expect("a client thread panicked"))
+        let threads: Vec<_> = (0..clients).map(|_| scope.spawn(|| work(address, plan, &next, &outcomes))).collect();
+        threads.into_iter().try_for_each(|thread| thread.join().expect("a client thread panicked"))
     })?;
-    let mut outcomes = outcomes
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner);
+    let mut outcomes = outcomes.into_inner().unwrap_or_else(PoisonError::into_inner);
     outcomes.sort_by_key(|outcome| outcome.index);
     Ok(outcomes)
 }
 
-fn work(
-    address: SocketAddr,
-    plan: &[Request],
-    next: &AtomicUsize,
-    outcomes: &Mutex<Vec<Outcome>>,
-) -> Result<()> {
+fn work(address: SocketAddr, plan: &[Request], next: &AtomicUsize, outcomes: &Mutex<Vec<Outcome>>) -> Result<()> {
     let mut kept: Option<Client> = None;
     loop {
         let index = next.fetch_add(1, Ordering::Relaxed);
@@ -59,9 +48,7 @@ fn work(
             Some(client) => client,
             None => Client::connect(address)?,
         };
-        let response = client
-            .exchange(request)
-            .with_context(|| format!("request {index} of the plan: {request:?}"))?;
+        let response = client.exchange(request).with_context(|| format!("request {index} of the plan: {request:?}"))?;
         let mut outcomes = outcomes.lock().unwrap_or_else(PoisonError::into_inner);
         outcomes.push(Outcome {
             index,
@@ -98,11 +85,7 @@ impl Background {
                 })
             })
             .collect();
-        Self {
-            stop,
-            done,
-            threads,
-        }
+        Self { stop, done, threads }
     }
 
     /// Exchanges finished so far.

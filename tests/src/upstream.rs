@@ -53,17 +53,13 @@ impl Upstream {
 
     /// On a UNIX socket, which it creates at `path`.
     pub fn unix(path: &Path) -> Result<Self> {
-        let listener =
-            UnixListener::bind(path).with_context(|| format!("listen on {}", path.display()))?;
+        let listener = UnixListener::bind(path).with_context(|| format!("listen on {}", path.display()))?;
         let address = Address::Unix(path.to_owned());
-        Ok(Self::serve(address, move || {
-            Ok(Socket::Unix(listener.accept()?.0))
-        }))
+        Ok(Self::serve(address, move || Ok(Socket::Unix(listener.accept()?.0))))
     }
 
     fn tcp(address: &str) -> Result<Self> {
-        let listener =
-            TcpListener::bind(address).with_context(|| format!("listen on {address}"))?;
+        let listener = TcpListener::bind(address).with_context(|| format!("listen on {address}"))?;
         let address = Address::Tcp(listener.local_addr()?);
         Ok(Self::serve(address, move || {
             let (stream, _) = listener.accept()?;
@@ -78,11 +74,7 @@ impl Upstream {
             let shared = Arc::clone(&shared);
             move || accept_all(&accept, &shared)
         });
-        Self {
-            address,
-            shared,
-            acceptor: Some(acceptor),
-        }
+        Self { address, shared, acceptor: Some(acceptor) }
     }
 
     /// Where it listens.
@@ -185,10 +177,7 @@ impl Gate {
         state.held += 1;
         self.changed.notify_all();
         while state.releases == before {
-            state = self
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.held -= 1;
     }
@@ -203,11 +192,7 @@ impl Gate {
             .changed
             .wait_timeout_while(lock(&self.state), PATIENCE, |state| state.held < count)
             .unwrap_or_else(PoisonError::into_inner);
-        ensure!(
-            state.held >= count,
-            "{} of {count} requests reached the upstream within {PATIENCE:?}",
-            state.held
-        );
+        ensure!(state.held >= count, "{} of {count} requests reached the upstream within {PATIENCE:?}", state.held);
         Ok(())
     }
 }

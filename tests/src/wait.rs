@@ -19,30 +19,19 @@ const PORTS: std::ops::Range<u16> = 15_000..32_000;
 /// Polls `probe` until it gives a value.
 ///
 /// Errors: the probe's own, or one that names `what` once `limit` has passed.
-pub fn until<T>(
-    what: &str,
-    limit: Duration,
-    mut probe: impl FnMut() -> Result<Option<T>>,
-) -> Result<T> {
+pub fn until<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let deadline = Instant::now() + limit;
     loop {
         if let Some(value) = probe()? {
             return Ok(value);
         }
-        ensure!(
-            Instant::now() < deadline,
-            "{what}: did not happen within {limit:?}"
-        );
+        ensure!(Instant::now() < deadline, "{what}: did not happen within {limit:?}");
         thread::sleep(POLL);
     }
 }
 
 /// Polls until `condition` is true; see [`until`].
-pub fn until_true(
-    what: &str,
-    limit: Duration,
-    mut condition: impl FnMut() -> Result<bool>,
-) -> Result<()> {
+pub fn until_true(what: &str, limit: Duration, mut condition: impl FnMut() -> Result<bool>) -> Result<()> {
     until(what, limit, || Ok(condition()?.then_some(())))
 }
 

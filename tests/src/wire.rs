@@ -20,10 +20,7 @@ pub struct Head {
 impl Head {
     /// The first header line of that name, in any case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(key, _)| key.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
     /// The framing that the header lines announce; `otherwise` where they announce none.
@@ -32,9 +29,7 @@ impl Head {
         if self.header("transfer-encoding").is_some_and(is_chunked) {
             return Framing::Chunked;
         }
-        self.header("content-length")
-            .and_then(|length| length.parse().ok())
-            .map_or(otherwise, Framing::Length)
+        self.header("content-length").and_then(|length| length.parse().ok()).map_or(otherwise, Framing::Length)
     }
 }
 
@@ -60,11 +55,7 @@ pub struct Wire<S> {
 impl<S: Read> Wire<S> {
     /// Starts at the stream's present place.
     pub fn new(stream: S) -> Self {
-        Self {
-            stream,
-            held: Vec::new(),
-            consumed_bytes: 0,
-        }
+        Self { stream, held: Vec::new(), consumed_bytes: 0 }
     }
 
     /// The stream, to write to or to end.
@@ -89,9 +80,7 @@ impl<S: Read> Wire<S> {
                 break length + 4;
             }
             if self.held.len() > HEAD_LIMIT_BYTES {
-                return Err(io::Error::other(
-                    "no end of head in sight: stream out of step?",
-                ));
+                return Err(io::Error::other("no end of head in sight: stream out of step?"));
             }
             if !self.fill()? {
                 return match self.held.is_empty() {
@@ -121,8 +110,8 @@ impl<S: Read> Wire<S> {
         loop {
             let line = self.line()?;
             let size = line.split(';').next().unwrap_or_default().trim();
-            let size = usize::from_str_radix(size, 16)
-                .map_err(|_| io::Error::other(format!("not a chunk size: {line:?}")))?;
+            let size =
+                usize::from_str_radix(size, 16).map_err(|_| io::Error::other(format!("not a chunk size: {line:?}")))?;
             if size == 0 {
                 break;
             }
@@ -180,16 +169,11 @@ fn parse_head(text: &str) -> Head {
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
         .collect();
-    Head {
-        start_line,
-        headers,
-    }
+    Head { start_line, headers }
 }
 
 fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
-    bytes
-        .windows(wanted.len())
-        .position(|window| window == wanted)
+    bytes.windows(wanted.len()).position(|window| window == wanted)
 }
 
 #[cfg(test)]

@@ -22,16 +22,9 @@ fn the_gauge_follows_the_gateways_last_attempt() -> Result<()> {
     let port = free_port()?;
     let address = format!("127.0.0.1:{port}");
     // Any server that the gateway connects to will do; max_fails=0 makes it try each time.
-    let nginx = Config::new()?
-        .keepalive(false)
-        .service("store", format!("{address} max_fails=0"))
-        .start()?;
+    let nginx = Config::new()?.keepalive(false).service("store", format!("{address} max_fails=0")).start()?;
     let agent = Agent::start(&[nginx.selector()], &["--datastore", &address])?;
-    assert_eq!(
-        agent.scrape()?.get(REACHABLE),
-        Some(0.0),
-        "before any attempt"
-    );
+    assert_eq!(agent.scrape()?.get(REACHABLE), Some(0.0), "before any attempt");
 
     for _ in 0..2 {
         let upstream = Upstream::at(port)?;
@@ -50,9 +43,7 @@ fn the_gauge_follows_the_gateways_last_attempt() -> Result<()> {
 fn a_connection_open_before_the_agent_counts_as_reachable() -> Result<()> {
     let _alone = alone()?;
     let upstream = Upstream::ipv4()?;
-    let nginx = Config::new()?
-        .service("store", upstream.address())
-        .start()?;
+    let nginx = Config::new()?.service("store", upstream.address()).start()?;
     attempt(&nginx, 200)?;
     let address = upstream.address().to_string();
     let agent = Agent::start(&[nginx.selector()], &["--datastore", &address])?;

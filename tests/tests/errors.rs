@@ -20,10 +20,7 @@ fn assert_message(finished: &Finished, parts: &[&str]) {
     assert!(finished.code.is_some(), "ended by a signal: {finished:?}");
     assert!(!finished.stderr.contains("panicked"), "{finished:?}");
     for part in parts {
-        assert!(
-            finished.stderr.contains(part),
-            "{part:?} is not in the message: {finished:?}"
-        );
+        assert!(finished.stderr.contains(part), "{part:?} is not in the message: {finished:?}");
     }
 }
 
@@ -43,10 +40,7 @@ impl Scratch {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join(name);
         fs::write(&path, content)?;
-        Ok(Self {
-            _folder: folder,
-            path,
-        })
+        Ok(Self { _folder: folder, path })
     }
 
     fn path(&self) -> Result<&str> {
@@ -113,11 +107,7 @@ fn an_unknown_key_is_named_with_its_file_and_line() -> Result<()> {
 fn bad_values_and_bad_yaml_are_named_with_their_file_and_line() -> Result<()> {
     let _alone = alone()?;
     let cases = [
-        (
-            "services:\n- name: orders\n  port: many\n  host: h\n",
-            ":3",
-            "port",
-        ),
+        ("services:\n- name: orders\n  port: many\n  host: h\n", ":3", "port"),
         ("services:\n- name: orders\n  url: [1, 2]\n", ":3", "url"),
         ("services:\n- name: [unclosed\n", "", "YAML"),
     ];
@@ -176,10 +166,7 @@ fn without_root_it_says_what_is_needed() -> Result<()> {
         assert_ne!(finished.code, Some(0), "{finished:?}");
         assert!(!finished.stderr.contains("panicked"), "{finished:?}");
         let said = format!("{}{}", finished.stdout, finished.stderr).to_lowercase();
-        assert!(
-            said.contains("root") || said.contains("sudo"),
-            "{finished:?}"
-        );
+        assert!(said.contains("root") || said.contains("sudo"), "{finished:?}");
     }
     Ok(())
 }
@@ -202,17 +189,8 @@ fn check_passes_on_a_host_that_can_be_observed() -> Result<()> {
     let _alone = alone()?;
     let finished = agent::run(&["check"])?;
     assert_eq!(finished.code, Some(0), "{finished:?}");
-    for row in [
-        "kernel",
-        "BTF",
-        "lockdown",
-        "sock_recv_length",
-        "sock_send_length",
-    ] {
-        assert!(
-            finished.stdout.contains(row),
-            "{row} is not in {finished:?}"
-        );
+    for row in ["kernel", "BTF", "lockdown", "sock_recv_length", "sock_send_length"] {
+        assert!(finished.stdout.contains(row), "{row} is not in {finished:?}");
     }
     Ok(())
 }

@@ -16,18 +16,11 @@ const ROUNDS: usize = 10;
 fn an_exchange_is_in_a_scrape_made_100_ms_after_its_last_byte() -> Result<()> {
     let _alone = alone()?;
     let upstream = Upstream::ipv4()?;
-    let nginx = Config::new()?
-        .service("alpha", upstream.address())
-        .start()?;
+    let nginx = Config::new()?.service("alpha", upstream.address()).start()?;
     let agent = Agent::watching(&[nginx.selector()])?;
     let mut client = Client::connect(nginx.address())?;
     // A small answer, a large one, one of unknown length: their ends are known in different ways.
-    for path in [
-        "bytes/100",
-        "bytes/1000000",
-        "chunked/20x2000",
-        "no-content",
-    ] {
+    for path in ["bytes/100", "bytes/1000000", "chunked/20x2000", "no-content"] {
         for _ in 0..ROUNDS {
             let before = agent.scrape()?.sum("kong_http_status_total");
             client.exchange(&Request::get(format!("/alpha/{path}")))?;
@@ -44,10 +37,7 @@ fn an_exchange_is_in_a_scrape_made_100_ms_after_its_last_byte() -> Result<()> {
 fn an_answer_ended_by_close_is_in_a_scrape_made_100_ms_later() -> Result<()> {
     let _alone = alone()?;
     let upstream = Upstream::ipv4()?;
-    let nginx = Config::new()?
-        .keepalive(false)
-        .service("alpha", upstream.address())
-        .start()?;
+    let nginx = Config::new()?.keepalive(false).service("alpha", upstream.address()).start()?;
     let agent = Agent::watching(&[nginx.selector()])?;
     for round in 1..=ROUNDS {
         let request = Request::get("/alpha/close-delimited/3000").http10();

@@ -7,9 +7,7 @@ use observer_tests::nginx::stub_status::StubStatus;
 use observer_tests::wait::{PATIENCE, alone, until};
 use observer_tests::{Agent, Client, Nginx, Request, Upstream};
 
-const STATES: [&str; 7] = [
-    "active", "reading", "writing", "waiting", "accepted", "handled", "total",
-];
+const STATES: [&str; 7] = ["active", "reading", "writing", "waiting", "accepted", "handled", "total"];
 
 /// nginx and the agent at the test's start: counts are compared by their growth since.
 struct Start {
@@ -19,17 +17,12 @@ struct Start {
 
 impl Start {
     fn of(agent: &Agent, nginx: &Nginx) -> Result<Self> {
-        Ok(Self {
-            agent: agent.scrape()?,
-            status: nginx.stub_status()?,
-        })
+        Ok(Self { agent: agent.scrape()?, status: nginx.stub_status()? })
     }
 }
 
 fn state(exposition: &Exposition, name: &str) -> f64 {
-    exposition.value(&format!(
-        "kong_nginx_http_current_connections{{state=\"{name}\"}}"
-    ))
+    exposition.value(&format!("kong_nginx_http_current_connections{{state=\"{name}\"}}"))
 }
 
 /// What the agent must show once nginx is in the expected state `(active, reading, writing, waiting)`.
@@ -73,9 +66,7 @@ fn check(agent: &Agent, nginx: &Nginx, start: &Start, now: (u64, u64, u64, u64))
 fn each_state_of_a_connection_is_shown() -> Result<()> {
     let _alone = alone()?;
     let upstream = Upstream::ipv4()?;
-    let nginx = Config::new()?
-        .service("alpha", upstream.address())
-        .start()?;
+    let nginx = Config::new()?.service("alpha", upstream.address()).start()?;
     let agent = Agent::watching(&[nginx.selector()])?;
     let start = Start::of(&agent, &nginx)?;
     check(&agent, &nginx, &start, (0, 0, 0, 0))?;
@@ -120,10 +111,7 @@ fn each_state_of_a_connection_is_shown() -> Result<()> {
 fn connections_open_before_the_agent_are_active_at_once() -> Result<()> {
     let _alone = alone()?;
     let upstream = Upstream::ipv4()?;
-    let nginx = Config::new()?
-        .workers(2)
-        .service("alpha", upstream.address())
-        .start()?;
+    let nginx = Config::new()?.workers(2).service("alpha", upstream.address()).start()?;
     let mut idle = Client::connect(nginx.address())?;
     idle.exchange(&Request::get("/alpha/"))?;
     let mut idle_v6 = Client::connect(nginx.address_v6())?;
@@ -141,9 +129,7 @@ fn connections_open_before_the_agent_are_active_at_once() -> Result<()> {
 fn counts_grow_with_the_traffic() -> Result<()> {
     let _alone = alone()?;
     let upstream = Upstream::ipv4()?;
-    let nginx = Config::new()?
-        .service("alpha", upstream.address())
-        .start()?;
+    let nginx = Config::new()?.service("alpha", upstream.address()).start()?;
     let agent = Agent::watching(&[nginx.selector()])?;
     let start = Start::of(&agent, &nginx)?;
     for index in 0..50 {

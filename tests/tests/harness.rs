@@ -24,11 +24,7 @@ fn logged(nginx: &Nginx, request: &Request) -> Result<Line> {
     let line = nginx.log(before + 1)?.pop().context("no line")?;
     assert_eq!(line.status, response.status, "{line:?}");
     assert_eq!(line.bytes_sent, response.wire_bytes as u64, "{line:?}");
-    assert_eq!(
-        line.request_length,
-        request.bytes().len() as u64,
-        "{line:?}"
-    );
+    assert_eq!(line.request_length, request.bytes().len() as u64, "{line:?}");
     Ok(line)
 }
 
@@ -37,10 +33,7 @@ fn bytes_and_statuses_equal_the_log_for_each_scripted_answer() -> Result<()> {
     let _alone = alone()?;
     for keepalive in [true, false] {
         let upstream = Upstream::ipv4()?;
-        let nginx = Config::new()?
-            .keepalive(keepalive)
-            .service("alpha", upstream.address())
-            .start()?;
+        let nginx = Config::new()?.keepalive(keepalive).service("alpha", upstream.address()).start()?;
         let answers = [
             ("bytes/0", 200),
             ("bytes/100000", 200),
@@ -72,19 +65,13 @@ fn bytes_and_statuses_equal_the_log_for_each_scripted_answer() -> Result<()> {
 fn request_bodies_are_counted_with_their_framing() -> Result<()> {
     let _alone = alone()?;
     let upstream = Upstream::ipv4()?;
-    let nginx = Config::new()?
-        .stripped_service("beta", upstream.address())
-        .start()?;
-    let chunked = Body::Chunked {
-        chunks: 7,
-        chunk_bytes: 3_000,
-    };
+    let nginx = Config::new()?.stripped_service("beta", upstream.address()).start()?;
+    let chunked = Body::Chunked { chunks: 7, chunk_bytes: 3_000 };
     for body in [Body::None, Body::Sized(0), Body::Sized(1 << 20), chunked] {
         let request = Request::new("POST", "/beta/echo").body(body);
         logged(&nginx, &request)?;
     }
-    let response = Client::connect(nginx.address())?
-        .exchange(&Request::new("PUT", "/beta/echo").body(chunked))?;
+    let response = Client::connect(nginx.address())?.exchange(&Request::new("PUT", "/beta/echo").body(chunked))?;
     let expected: Vec<u8> = (0..7).flat_map(|_| content(3_000)).collect();
     assert_eq!(response.body, expected);
     Ok(())
@@ -94,23 +81,14 @@ fn request_bodies_are_counted_with_their_framing() -> Result<()> {
 fn concurrent_traffic_equals_the_log_request_by_request() -> Result<()> {
     let _alone = alone()?;
     let upstream = Upstream::ipv4()?;
-    let nginx = Config::new()?
-        .workers(2)
-        .service("alpha", upstream.address())
-        .start()?;
+    let nginx = Config::new()?.workers(2).service("alpha", upstream.address()).start()?;
     let plan: Vec<Request> = (0..400)
-        .map(|index| {
-            Request::post(format!("/alpha/bytes/{}", index * 37), index * 11)
-                .case(&index.to_string())
-        })
+        .map(|index| Request::post(format!("/alpha/bytes/{}", index * 37), index * 11).case(&index.to_string()))
         .collect();
     let outcomes = traffic::run(nginx.address(), &plan, 8)?;
 
     let lines = nginx.log(plan.len())?;
-    let by_case: HashMap<&str, &Line> = lines
-        .iter()
-        .filter_map(|line| Some((line.case.as_deref()?, line)))
-        .collect();
+    let by_case: HashMap<&str, &Line> = lines.iter().filter_map(|line| Some((line.case.as_deref()?, line))).collect();
     for outcome in &outcomes {
         let line = by_case[outcome.index.to_string().as_str()];
         assert_eq!(line.request_length, outcome.sent_bytes as u64);
@@ -121,8 +99,7 @@ fn concurrent_traffic_equals_the_log_request_by_request() -> Result<()> {
     assert_eq!(alpha.statuses[&200], 400);
     assert_eq!(alpha.upstream_requests, 400);
     assert_eq!(upstream.requests(), 400);
-    let connections: std::collections::HashSet<u64> =
-        lines.iter().map(|line| line.connection).collect();
+    let connections: std::collections::HashSet<u64> = lines.iter().map(|line| line.connection).collect();
     assert!(connections.len() <= 8, "{} connections", connections.len());
     Ok(())
 }
@@ -131,9 +108,7 @@ fn concurrent_traffic_equals_the_log_request_by_request() -> Result<()> {
 fn an_agent_that_counts_nothing_differs_from_the_log_in_every_series() -> Result<()> {
     let _alone = alone()?;
     let upstream = Upstream::ipv4()?;
-    let nginx = Config::new()?
-        .service("alpha", upstream.address())
-        .start()?;
+    let nginx = Config::new()?.service("alpha", upstream.address()).start()?;
     logged(&nginx, &Request::get("/alpha/delay/20/status/404"))?;
     let services = totals::by_prefix(&nginx.log(1)?);
     let error = compare(&Exposition::default(), &services, Scope::CountsAndTimes)
@@ -157,16 +132,11 @@ fn an_agent_that_counts_nothing_differs_from_the_log_in_every_series() -> Result
 fn times_of_a_delayed_answer_are_in_the_log() -> Result<()> {
     let _alone = alone()?;
     let upstream = Upstream::ipv4()?;
-    let nginx = Config::new()?
-        .service("alpha", upstream.address())
-        .start()?;
+    let nginx = Config::new()?.service("alpha", upstream.address()).start()?;
     let line = logged(&nginx, &Request::get("/alpha/delay/50"))?;
     assert!(line.request_ms >= 49.0, "{line:?}");
     // The coarse clock may lag by a tick at either end.
-    assert!(
-        line.upstream_ms().context("no upstream")? >= 45.0,
-        "{line:?}"
-    );
+    assert!(line.upstream_ms().context("no upstream")? >= 45.0, "{line:?}");
     assert_eq!(line.upstream_addr, [upstream.address().to_string()]);
     Ok(())
 }
@@ -175,10 +145,7 @@ fn times_of_a_delayed_answer_are_in_the_log() -> Result<()> {
 fn retries_are_logged_try_by_try() -> Result<()> {
     let _alone = alone()?;
     let upstream = Upstream::ipv4()?;
-    let refusing = format!(
-        "127.0.0.1:{} max_fails=0",
-        observer_tests::wait::free_port()?
-    );
+    let refusing = format!("127.0.0.1:{} max_fails=0", observer_tests::wait::free_port()?);
     let nginx = Config::new()?
         .upstream("tried", &[&refusing, upstream.address()])
         .location("/tried/", "proxy_pass http://tried;")
@@ -194,9 +161,7 @@ fn retries_are_logged_try_by_try() -> Result<()> {
 fn split_sends_reach_nginx_in_separate_reads() -> Result<()> {
     let _alone = alone()?;
     let upstream = Upstream::ipv6()?;
-    let nginx = Config::new()?
-        .service("alpha", upstream.address())
-        .start()?;
+    let nginx = Config::new()?.service("alpha", upstream.address()).start()?;
     let request = Request::get("/alpha/bytes/3").bytes();
     let mut client = Client::connect(nginx.address_v6())?;
     client.send_split(&request, &[1, 5, 20])?;
@@ -212,14 +177,9 @@ fn pipelined_requests_are_answered_in_order() -> Result<()> {
     let _alone = alone()?;
     let upstream = Upstream::ipv4()?;
     // Else nginx takes the half-close for a client that went away, and asks no upstream for it.
-    let nginx = Config::new()?
-        .http("proxy_ignore_client_abort on;")
-        .service("alpha", upstream.address())
-        .start()?;
+    let nginx = Config::new()?.http("proxy_ignore_client_abort on;").service("alpha", upstream.address()).start()?;
     let mut client = Client::connect(nginx.address())?;
-    let bytes: Vec<u8> = (1..=6)
-        .flat_map(|length| Request::get(format!("/alpha/bytes/{length}")).bytes())
-        .collect();
+    let bytes: Vec<u8> = (1..=6).flat_map(|length| Request::get(format!("/alpha/bytes/{length}")).bytes()).collect();
     client.send(&bytes)?;
     client.finish_sending()?;
     for length in 1..=6 {
@@ -238,9 +198,7 @@ fn pipelined_requests_are_answered_in_order() -> Result<()> {
 fn a_client_that_resets_while_the_upstream_works_is_logged_as_499() -> Result<()> {
     let _alone = alone()?;
     let upstream = Upstream::ipv4()?;
-    let nginx = Config::new()?
-        .service("alpha", upstream.address())
-        .start()?;
+    let nginx = Config::new()?.service("alpha", upstream.address()).start()?;
     let mut client = Client::connect(nginx.address())?;
     client.send(&Request::get("/alpha/hold").bytes())?;
     upstream.until_held(1)?;
@@ -255,9 +213,7 @@ fn a_client_that_resets_while_the_upstream_works_is_logged_as_499() -> Result<()
 fn an_answer_cut_short_ends_the_clients_connection() -> Result<()> {
     let _alone = alone()?;
     let upstream = Upstream::ipv4()?;
-    let nginx = Config::new()?
-        .service("alpha", upstream.address())
-        .start()?;
+    let nginx = Config::new()?.service("alpha", upstream.address()).start()?;
     for path in ["/alpha/truncate/500", "/alpha/reset-after/500"] {
         let mut client = Client::connect(nginx.address())?;
         assert!(client.exchange(&Request::get(path)).is_err(), "{path}");
@@ -273,9 +229,7 @@ fn an_answer_cut_short_ends_the_clients_connection() -> Result<()> {
 fn an_answer_that_is_not_http1_is_passed_on_as_http09() -> Result<()> {
     let _alone = alone()?;
     let upstream = Upstream::ipv4()?;
-    let nginx = Config::new()?
-        .service("alpha", upstream.address())
-        .start()?;
+    let nginx = Config::new()?.service("alpha", upstream.address()).start()?;
     let mut client = Client::connect(nginx.address())?;
     client.send(&Request::get("/alpha/garbage/100").bytes())?;
     assert_eq!(client.bytes(100)?, content(100));
@@ -289,10 +243,7 @@ fn unix_socket_upstreams_and_files_are_served() -> Result<()> {
     let _alone = alone()?;
     let folder = tempfile::tempdir()?;
     let upstream = Upstream::unix(&folder.path().join("backend.sock"))?;
-    let nginx = Config::new()?
-        .service("local", upstream.address())
-        .location("/static/", "sendfile on;")
-        .start()?;
+    let nginx = Config::new()?.service("local", upstream.address()).location("/static/", "sendfile on;").start()?;
     let line = logged(&nginx, &Request::get("/local/bytes/9"))?;
     assert_eq!(line.upstream_addr, [upstream.address().to_string()]);
 
@@ -308,9 +259,7 @@ fn unix_socket_upstreams_and_files_are_served() -> Result<()> {
 fn stub_status_counts_grow_by_the_traffic_and_the_asking() -> Result<()> {
     let _alone = alone()?;
     let upstream = Upstream::ipv4()?;
-    let nginx = Config::new()?
-        .service("alpha", upstream.address())
-        .start()?;
+    let nginx = Config::new()?.service("alpha", upstream.address()).start()?;
     let before = nginx.stub_status()?;
     assert_eq!((before.active, before.accepted, before.requests), (0, 1, 1));
 
@@ -328,10 +277,7 @@ fn stub_status_counts_grow_by_the_traffic_and_the_asking() -> Result<()> {
 fn workers_are_replaced_on_reload_and_after_a_kill() -> Result<()> {
     let _alone = alone()?;
     let upstream = Upstream::ipv4()?;
-    let mut nginx = Config::new()?
-        .workers(2)
-        .service("alpha", upstream.address())
-        .start()?;
+    let mut nginx = Config::new()?.workers(2).service("alpha", upstream.address()).start()?;
     let first = nginx.workers()?;
     assert_eq!(first.len(), 2);
 

@@ -19,10 +19,7 @@ fn exchanges_between_two_watched_gateways_are_internal() -> Result<()> {
             .upstream("deep", &[upstream.address()])
             .location("/", "proxy_pass http://deep;")
             .start()?;
-        let edge = Config::new()?
-            .keepalive(keepalive)
-            .service("inner", inner.address())
-            .start()?;
+        let edge = Config::new()?.keepalive(keepalive).service("inner", inner.address()).start()?;
         let agent = Agent::watching(&[edge.selector(), inner.selector()])?;
 
         for index in 0..FROM_OUTSIDE {
@@ -42,8 +39,7 @@ fn exchanges_between_two_watched_gateways_are_internal() -> Result<()> {
             Some(if is_direct { "deep" } else { "inner" }.to_owned())
         });
         let now = agent.settled_scrape(FROM_OUTSIDE + DIRECT)?;
-        compare(&now, &services, Scope::Counts)
-            .with_context(|| format!("the agent's stderr:\n{}", agent.stderr()))?;
+        compare(&now, &services, Scope::Counts).with_context(|| format!("the agent's stderr:\n{}", agent.stderr()))?;
         let internal = now.get("observer_internal_requests_total");
         assert_eq!(internal, Some(FROM_OUTSIDE as f64));
         assert_eq!(now.get("observer_gateways"), Some(2.0));
@@ -54,9 +50,7 @@ fn exchanges_between_two_watched_gateways_are_internal() -> Result<()> {
 #[test]
 fn an_inner_gateway_that_answers_by_itself_is_internal_too() -> Result<()> {
     let _alone = alone()?;
-    let inner = Config::new()?
-        .location("/", "return 200 \"from within\\n\";")
-        .start()?;
+    let inner = Config::new()?.location("/", "return 200 \"from within\\n\";").start()?;
     let edge = Config::new()?.service("inner", inner.address()).start()?;
     let agent = Agent::watching(&[edge.selector(), inner.selector()])?;
     let mut client = Client::connect(edge.address())?;

@@ -27,10 +27,7 @@ impl Program {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join(name);
         fs::copy(BINARY, &path)?;
-        Ok(Self {
-            _folder: folder,
-            path,
-        })
+        Ok(Self { _folder: folder, path })
     }
 }
 
@@ -64,11 +61,7 @@ fn a_gateway_of_a_selected_file_is_watched_from_its_first_request() -> Result<()
 fn first_request_is_counted(program: &Program, selector: &str) -> Result<()> {
     let agent = Agent::watching(&[selector])?;
     let upstream = Upstream::ipv4()?;
-    let nginx = Config::new()?
-        .binary(&program.path)
-        .workers(2)
-        .service("alpha", upstream.address())
-        .start()?;
+    let nginx = Config::new()?.binary(&program.path).workers(2).service("alpha", upstream.address()).start()?;
     request_once(&nginx)?;
     check(&agent, &nginx, 1)
 }
@@ -77,13 +70,9 @@ fn first_request_is_counted(program: &Program, selector: &str) -> Result<()> {
 fn the_default_selection_has_every_nginx_running_or_started_later() -> Result<()> {
     let _alone = alone()?;
     let upstream = Upstream::ipv4()?;
-    let early = Config::new()?
-        .service("default-early", upstream.address())
-        .start()?;
+    let early = Config::new()?.service("default-early", upstream.address()).start()?;
     let agent = Agent::watching(&DEFAULT_SELECTION)?;
-    let late = Config::new()?
-        .service("default-late", upstream.address())
-        .start()?;
+    let late = Config::new()?.service("default-late", upstream.address()).start()?;
     for (nginx, service) in [(&early, "default-early"), (&late, "default-late")] {
         Client::connect(nginx.address())?.exchange(&Request::get(format!("/{service}/")))?;
     }
@@ -100,13 +89,8 @@ fn the_default_selection_has_every_nginx_running_or_started_later() -> Result<()
 fn the_processes_that_listen_on_a_selected_port_are_watched_and_no_others() -> Result<()> {
     let _alone = alone()?;
     let upstream = Upstream::ipv4()?;
-    let selected = Config::new()?
-        .workers(2)
-        .service("alpha", upstream.address())
-        .start()?;
-    let other = Config::new()?
-        .service("other", upstream.address())
-        .start()?;
+    let selected = Config::new()?.workers(2).service("alpha", upstream.address()).start()?;
+    let other = Config::new()?.service("other", upstream.address()).start()?;
     let agent = Agent::watching(&[format!("port:{}", selected.port())])?;
     Client::connect(other.address())?.exchange(&Request::get("/other/"))?;
     request_once(&selected)?;
@@ -117,22 +101,16 @@ fn the_processes_that_listen_on_a_selected_port_are_watched_and_no_others() -> R
 fn reloads_under_traffic_lose_nothing() -> Result<()> {
     let _alone = alone()?;
     let upstream = Upstream::ipv4()?;
-    let nginx = Config::new()?
-        .workers(2)
-        .service("alpha", upstream.address())
-        .start()?;
+    let nginx = Config::new()?.workers(2).service("alpha", upstream.address()).start()?;
     let agent = Agent::watching(&[nginx.selector()])?;
     let background = Background::start(nginx.address(), &Request::get("/alpha/bytes/700"), 4);
     for _ in 0..3 {
         nginx.reload()?;
         let before = background.done();
-        until_true("the new workers have traffic", PATIENCE, || {
-            Ok(background.done() > before + 50)
-        })?;
+        until_true("the new workers have traffic", PATIENCE, || Ok(background.done() > before + 50))?;
     }
     let requests = background.stop()?;
-    let workers: std::collections::BTreeSet<u32> =
-        nginx.log(requests)?.iter().map(|line| line.pid).collect();
+    let workers: std::collections::BTreeSet<u32> = nginx.log(requests)?.iter().map(|line| line.pid).collect();
     assert!(workers.len() >= 4, "only workers {workers:?} had traffic");
     check(&agent, &nginx, requests)
 }
@@ -141,9 +119,7 @@ fn reloads_under_traffic_lose_nothing() -> Result<()> {
 fn a_killed_workers_open_request_is_not_counted_and_its_successors_are() -> Result<()> {
     let _alone = alone()?;
     let upstream = Upstream::ipv4()?;
-    let nginx = Config::new()?
-        .service("alpha", upstream.address())
-        .start()?;
+    let nginx = Config::new()?.service("alpha", upstream.address()).start()?;
     let agent = Agent::watching(&[nginx.selector()])?;
     request_once(&nginx)?;
     let mut cut = Client::connect(nginx.address())?;
@@ -162,20 +138,12 @@ fn a_gateway_that_dies_and_comes_back_is_watched_again() -> Result<()> {
     let _alone = alone()?;
     let program = Program::copy_as("gw-that-dies")?;
     let upstream = Upstream::ipv4()?;
-    let mut nginx = Config::new()?
-        .binary(&program.path)
-        .service("alpha", upstream.address())
-        .start()?;
+    let mut nginx = Config::new()?.binary(&program.path).service("alpha", upstream.address()).start()?;
     let agent = Agent::watching(&["name:gw-that-dies"])?;
     request_once(&nginx)?;
     nginx.crash()?;
-    let now = agent.scrape_when(|now| {
-        now.get("kong_nginx_http_current_connections{state=\"active\"}") == Some(0.0)
-    })?;
-    assert_eq!(
-        now.value("kong_nginx_http_current_connections{state=\"active\"}"),
-        0.0
-    );
+    let now = agent.scrape_when(|now| now.get("kong_nginx_http_current_connections{state=\"active\"}") == Some(0.0))?;
+    assert_eq!(now.value("kong_nginx_http_current_connections{state=\"active\"}"), 0.0);
     nginx.start_again()?;
     request_once(&nginx)?;
     check(&agent, &nginx, 2)
@@ -185,9 +153,7 @@ fn a_gateway_that_dies_and_comes_back_is_watched_again() -> Result<()> {
 fn signals_end_the_agent_under_traffic_and_the_gateway_does_not_notice() -> Result<()> {
     let _alone = alone()?;
     let upstream = Upstream::ipv4()?;
-    let nginx = Config::new()?
-        .service("alpha", upstream.address())
-        .start()?;
+    let nginx = Config::new()?.service("alpha", upstream.address()).start()?;
     let background = Background::start(nginx.address(), &Request::get("/alpha/bytes/64"), 2);
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let mut agent = Agent::watching(&[nginx.selector()])?;
@@ -196,9 +162,7 @@ fn signals_end_the_agent_under_traffic_and_the_gateway_does_not_notice() -> Resu
         // Exit code 0 within a second, or an error.
         agent.end(signal)?;
         let before = background.done();
-        until_true("traffic goes on", PATIENCE, || {
-            Ok(background.done() > before + 50)
-        })?;
+        until_true("traffic goes on", PATIENCE, || Ok(background.done() > before + 50))?;
     }
     let requests = background.stop()?;
     assert!(nginx.log(requests)?.iter().all(|line| line.status == 200));
@@ -210,9 +174,7 @@ fn an_agent_that_finds_no_gateway_says_so_once_and_goes_on() -> Result<()> {
     let _alone = alone()?;
     let agent = Agent::watching(&["name:no-such-gw"])?;
     let mentions = || agent.stderr().matches("no-such-gw").count();
-    until_true("the agent says that it found none", PATIENCE, || {
-        Ok(mentions() >= 1)
-    })?;
+    until_true("the agent says that it found none", PATIENCE, || Ok(mentions() >= 1))?;
     // "Once" can only be disproved: a second is many of its searches.
     let end = Instant::now() + Duration::from_secs(1);
     until("a second has passed", PATIENCE, || {
@@ -229,13 +191,9 @@ fn an_agent_that_finds_no_gateway_says_so_once_and_goes_on() -> Result<()> {
 fn a_gateway_that_stands_still_loses_no_counts() -> Result<()> {
     let _alone = alone()?;
     let upstream = Upstream::ipv4()?;
-    let nginx = Config::new()?
-        .service("alpha", upstream.address())
-        .start()?;
+    let nginx = Config::new()?.service("alpha", upstream.address()).start()?;
     let agent = Agent::watching(&[nginx.selector()])?;
-    let worker = *children(nginx.pid(), "worker process")?
-        .first()
-        .context("no worker")?;
+    let worker = *children(nginx.pid(), "worker process")?.first().context("no worker")?;
     signal_pid(worker, Signal::SIGSTOP)?;
     // The kernel accepts and queues for the stopped worker.
     let mut clients = Vec::new();

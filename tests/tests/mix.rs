@@ -45,9 +45,8 @@ fn mixed_traffic_equals_the_log(workers: usize, keepalive: bool) -> Result<()> {
         .stripped_service("beta", beta.address())
         .start()?;
 
-    let names = AgentConfig::new()
-        .service("orders", alpha.address(), "/alpha")
-        .service("users", beta.address(), "/beta");
+    let names =
+        AgentConfig::new().service("orders", alpha.address(), "/alpha").service("users", beta.address(), "/beta");
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("services.yaml");
     // Either file must do.
@@ -88,10 +87,7 @@ fn request(index: usize) -> Request {
     let kind = index / 2 % 40;
     let to = |path: &str| format!("/{service}/{path}");
     let get = |path: &str| Request::get(to(path));
-    let chunked = |chunks, chunk_bytes| Body::Chunked {
-        chunks,
-        chunk_bytes,
-    };
+    let chunked = |chunks, chunk_bytes| Body::Chunked { chunks, chunk_bytes };
     match kind {
         0 => get("bytes/0"),
         1 => get("bytes/1"),

@@ -13,22 +13,14 @@ use observer_tests::wait::alone;
 use observer_tests::{Agent, Body, Client, Nginx, Request, Upstream};
 
 /// Parts of the traffic that must not be in a masked file. The last is in every scripted body.
-const SECRETS: [&str; 4] = [
-    "secret-header",
-    "secret-cookie",
-    "secret-query",
-    "quick brown",
-];
+const SECRETS: [&str; 4] = ["secret-header", "secret-cookie", "secret-query", "quick brown"];
 
 const SERVICE: &str = "service=\"recorded\"";
 const REQUESTS: usize = 60;
 
 /// Two services: `recorded` has the test's traffic, `probe` tells when a recorder is at work.
 fn gateway(upstream: &Upstream) -> Result<Nginx> {
-    Config::new()?
-        .service("recorded", upstream.address())
-        .service("probe", upstream.address())
-        .start()
+    Config::new()?.service("recorded", upstream.address()).service("probe", upstream.address()).start()
 }
 
 /// Starts a recorder and returns once its file has a probe's request.
@@ -42,10 +34,7 @@ fn recorder(nginx: &Nginx, file: &Path, arguments: &[&str]) -> Result<Recorder> 
 }
 
 fn traffic(nginx: &Nginx) -> Result<()> {
-    let chunked = Body::Chunked {
-        chunks: 3,
-        chunk_bytes: 200,
-    };
+    let chunked = Body::Chunked { chunks: 3, chunk_bytes: 200 };
     let mut client = Client::connect(nginx.address())?;
     for index in 0..REQUESTS {
         let to = |path: &str| format!("/recorded/{path}?token=secret-query-{index}");
@@ -57,9 +46,7 @@ fn traffic(nginx: &Nginx) -> Result<()> {
             4 => Request::new("HEAD", to("bytes/5000")),
             _ => Request::get(to("delay/3/bytes/100000")),
         };
-        let request = request
-            .header("Authorization", "Bearer secret-header")
-            .header("Cookie", "session=secret-cookie");
+        let request = request.header("Authorization", "Bearer secret-header").header("Cookie", "session=secret-cookie");
         client.exchange(&request)?;
     }
     Ok(())
@@ -73,9 +60,7 @@ fn replay(file: &Path) -> Result<String> {
 
 fn contains(file: &Path, text: &str) -> Result<bool> {
     let bytes = fs::read(file)?;
-    Ok(bytes
-        .windows(text.len())
-        .any(|window| window == text.as_bytes()))
+    Ok(bytes.windows(text.len()).any(|window| window == text.as_bytes()))
 }
 
 #[test]

@@ -23,9 +23,7 @@ fn check(agent: &Agent, lines: &[Line]) -> Result<()> {
 
 /// An nginx in front of `upstream`, and an agent that watches it and has no configuration.
 fn observed(upstream: &Upstream) -> Result<(Nginx, Agent)> {
-    let nginx = Config::new()?
-        .service("alpha", upstream.address())
-        .start()?;
+    let nginx = Config::new()?.service("alpha", upstream.address()).start()?;
     let agent = Agent::watching(&[nginx.selector()])?;
     Ok((nginx, agent))
 }
@@ -46,17 +44,10 @@ fn ipv6_clients_and_upstreams_are_counted() -> Result<()> {
 fn a_configured_ipv6_service_has_its_name() -> Result<()> {
     let _alone = alone()?;
     let upstream = Upstream::ipv6()?;
-    let nginx = Config::new()?
-        .service("alpha", upstream.address())
-        .start()?;
+    let nginx = Config::new()?.service("alpha", upstream.address()).start()?;
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("services.yaml");
-    fs::write(
-        &file,
-        AgentConfig::new()
-            .service("six", upstream.address(), "/alpha")
-            .own(),
-    )?;
+    fs::write(&file, AgentConfig::new().service("six", upstream.address(), "/alpha").own())?;
     let arguments = ["--config", file.to_str().context("path")?];
     let agent = Agent::start(&[nginx.selector()], &arguments)?;
     Client::connect(nginx.address_v6())?.exchange(&Request::get("/alpha/bytes/10"))?;
@@ -71,10 +62,7 @@ fn unix_socket_upstreams_are_counted() -> Result<()> {
     let folder = tempfile::tempdir()?;
     for keepalive in [true, false] {
         let upstream = Upstream::unix(&folder.path().join(format!("{keepalive}.sock")))?;
-        let nginx = Config::new()?
-            .keepalive(keepalive)
-            .service("alpha", upstream.address())
-            .start()?;
+        let nginx = Config::new()?.keepalive(keepalive).service("alpha", upstream.address()).start()?;
         let agent = Agent::watching(&[nginx.selector()])?;
         for path in ["bytes/10", "delay/20/bytes/100000", "status/503"] {
             let request = Request::post(format!("/alpha/{path}"), 50);
@@ -90,9 +78,7 @@ fn a_configured_unix_socket_has_its_services_name() -> Result<()> {
     let _alone = alone()?;
     let folder = tempfile::tempdir()?;
     let upstream = Upstream::unix(&folder.path().join("backend.sock"))?;
-    let nginx = Config::new()?
-        .service("alpha", upstream.address())
-        .start()?;
+    let nginx = Config::new()?.service("alpha", upstream.address()).start()?;
     let file = folder.path().join("services.yaml");
     let names = AgentConfig::new().service("local", upstream.address(), "/elsewhere");
     fs::write(&file, names.own())?;
@@ -107,21 +93,14 @@ fn a_configured_unix_socket_has_its_services_name() -> Result<()> {
 #[test]
 fn files_sent_by_sendfile_are_counted_whole() -> Result<()> {
     let _alone = alone()?;
-    let nginx = Config::new()?
-        .location("/static/", "sendfile on; tcp_nopush on;")
-        .start()?;
+    let nginx = Config::new()?.location("/static/", "sendfile on; tcp_nopush on;").start()?;
     fs::create_dir(nginx.files().join("static"))?;
     fs::write(nginx.files().join("static/large"), content(5_000_000))?;
     fs::write(nginx.files().join("static/empty"), "")?;
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("services.yaml");
     let unused = format!("127.0.0.1:{}", free_port()?);
-    fs::write(
-        &file,
-        AgentConfig::new()
-            .service("static", unused, "/static")
-            .own(),
-    )?;
+    fs::write(&file, AgentConfig::new().service("static", unused, "/static").own())?;
     let arguments = ["--config", file.to_str().context("path")?];
     let agent = Agent::start(&[nginx.selector()], &arguments)?;
 
@@ -146,9 +125,7 @@ fn heads_spread_over_several_reads_are_put_together() -> Result<()> {
     client.send_split(&short, &every_byte)?;
     client.response(false)?;
 
-    let long = Request::get("/alpha/bytes/4")
-        .header("X-Long", &"l".repeat(7_000))
-        .bytes();
+    let long = Request::get("/alpha/bytes/4").header("X-Long", &"l".repeat(7_000)).bytes();
     client.send_split(&long, &[5, 900, 1_100, 5_000, long.len() - 1])?;
     client.response(false)?;
 
@@ -170,11 +147,7 @@ fn heads_and_bodies_in_many_buffers_of_one_write_are_counted() -> Result<()> {
         .start()?;
     let agent = Agent::watching(&[nginx.selector()])?;
     let mut client = Client::connect(nginx.address())?;
-    for path in [
-        "headers/100/bytes/40000",
-        "chunked/100x100",
-        "headers/60/chunked/9x900",
-    ] {
+    for path in ["headers/100/bytes/40000", "chunked/100x100", "headers/60/chunked/9x900"] {
         client.exchange(&Request::get(format!("/alpha/{path}")))?;
     }
     check(&agent, &nginx.log(3)?)
@@ -184,9 +157,7 @@ fn heads_and_bodies_in_many_buffers_of_one_write_are_counted() -> Result<()> {
 fn connections_open_before_the_agent_are_met_in_the_middle() -> Result<()> {
     let _alone = alone()?;
     let upstream = Upstream::ipv4()?;
-    let nginx = Config::new()?
-        .service("alpha", upstream.address())
-        .start()?;
+    let nginx = Config::new()?.service("alpha", upstream.address()).start()?;
     let mut client = Client::connect(nginx.address())?;
     client.exchange(&Request::get("/alpha/bytes/100"))?;
     client.exchange(&Request::get("/alpha/bytes/200"))?;
@@ -206,16 +177,10 @@ fn connections_open_before_the_agent_are_met_in_the_middle() -> Result<()> {
 fn request_bodies_buffered_in_memory_or_in_a_file_are_counted() -> Result<()> {
     let _alone = alone()?;
     let upstream = Upstream::ipv4()?;
-    let nginx = Config::new()?
-        .http("client_body_buffer_size 8k;")
-        .service("alpha", upstream.address())
-        .start()?;
+    let nginx = Config::new()?.http("client_body_buffer_size 8k;").service("alpha", upstream.address()).start()?;
     let agent = Agent::watching(&[nginx.selector()])?;
     let mut client = Client::connect(nginx.address())?;
-    let chunked = Body::Chunked {
-        chunks: 50,
-        chunk_bytes: 5_000,
-    };
+    let chunked = Body::Chunked { chunks: 50, chunk_bytes: 5_000 };
     for body in [Body::Sized(1_000), Body::Sized(500_000), chunked] {
         client.exchange(&Request::new("PUT", "/alpha/echo").body(body))?;
     }
@@ -249,17 +214,10 @@ fn pipelined_requests_of_one_segment_are_told_apart() -> Result<()> {
     let upstream = Upstream::ipv4()?;
     let (nginx, agent) = observed(&upstream)?;
     let mut client = Client::connect(nginx.address())?;
-    let bytes: Vec<u8> = [
-        "bytes/10",
-        "status/404",
-        "no-content",
-        "bytes/70000",
-        "chunked/3x9",
-        "echo",
-    ]
-    .iter()
-    .flat_map(|path| Request::get(format!("/alpha/{path}")).bytes())
-    .collect();
+    let bytes: Vec<u8> = ["bytes/10", "status/404", "no-content", "bytes/70000", "chunked/3x9", "echo"]
+        .iter()
+        .flat_map(|path| Request::get(format!("/alpha/{path}")).bytes())
+        .collect();
     client.send(&bytes)?;
     for _ in 0..6 {
         client.response(false)?;

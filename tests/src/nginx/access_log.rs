@@ -87,11 +87,7 @@ pub fn parse(text: &str) -> Result<Vec<Line>> {
 
 fn line(text: &str) -> Result<Line> {
     let columns: Vec<&str> = text.split('\t').collect();
-    ensure!(
-        columns.len() == VARIABLES.len(),
-        "{} columns",
-        columns.len()
-    );
+    ensure!(columns.len() == VARIABLES.len(), "{} columns", columns.len());
     let column = |variable: &str| {
         let index = VARIABLES.iter().position(|known| *known == variable);
         index.map(|index| columns[index]).context("unknown column")
@@ -105,9 +101,7 @@ fn line(text: &str) -> Result<Line> {
         request_ms: milliseconds(column("$request_time")?)?,
         upstream_header_ms: per_try(column("$upstream_header_time")?, milliseconds)?,
         upstream_status: per_try(column("$upstream_status")?, |text| Ok(text.parse()?))?,
-        upstream_addr: tries(column("$upstream_addr")?)
-            .map(str::to_owned)
-            .collect(),
+        upstream_addr: tries(column("$upstream_addr")?).map(str::to_owned).collect(),
         upstream_response_ms: per_try(column("$upstream_response_time")?, milliseconds)?,
         end_ms: milliseconds(column("$msec")?)?,
         pid: column("$pid")?.parse()?,
@@ -118,16 +112,11 @@ fn line(text: &str) -> Result<Line> {
 
 /// Tries are separated by commas, and by colons after an internal redirect. `-` alone: no try at all.
 fn tries(text: &str) -> impl Iterator<Item = &str> {
-    some(text)
-        .into_iter()
-        .flat_map(|text| text.split(", "))
-        .flat_map(|text| text.split(" : "))
+    some(text).into_iter().flat_map(|text| text.split(", ")).flat_map(|text| text.split(" : "))
 }
 
 fn per_try<T>(text: &str, value: impl Fn(&str) -> Result<T>) -> Result<Vec<Option<T>>> {
-    tries(text)
-        .map(|text| some(text).map(&value).transpose())
-        .collect()
+    tries(text).map(|text| some(text).map(&value).transpose()).collect()
 }
 
 fn some(text: &str) -> Option<&str> {
@@ -154,15 +143,9 @@ mod tests {
         assert_eq!(line.request_ms, 120.0);
         assert_eq!(line.upstream_header_ms, [None, Some(4.0), Some(1.0)]);
         assert_eq!(line.upstream_ms(), Some(5.0));
-        assert_eq!(
-            line.upstream_addr,
-            ["127.0.0.1:1", "127.0.0.1:2", "unix:/a"]
-        );
+        assert_eq!(line.upstream_addr, ["127.0.0.1:1", "127.0.0.1:2", "unix:/a"]);
         assert_eq!(line.end_ms, 1_700_000_000_250.0);
-        assert_eq!(
-            (line.case.as_deref(), line.path(), line.service()),
-            (None, "/a/b", "a")
-        );
+        assert_eq!((line.case.as_deref(), line.path(), line.service()), (None, "/a/b", "a"));
     }
 
     #[test]

@@ -63,14 +63,12 @@ impl Config {
     /// A service with one server: requests under `/NAME/` go to it with their path unchanged.
     /// The upstream request's `Host` is NAME.
     pub fn service(self, name: &str, server: impl std::fmt::Display) -> Self {
-        self.upstream(name, &[&server])
-            .location(&format!("/{name}/"), &format!("proxy_pass http://{name};"))
+        self.upstream(name, &[&server]).location(&format!("/{name}/"), &format!("proxy_pass http://{name};"))
     }
 
     /// As [`Config::service`], but the upstream sees the path without `/NAME`.
     pub fn stripped_service(self, name: &str, server: impl std::fmt::Display) -> Self {
-        self.upstream(name, &[&server])
-            .location(&format!("/{name}/"), &format!("proxy_pass http://{name}/;"))
+        self.upstream(name, &[&server]).location(&format!("/{name}/"), &format!("proxy_pass http://{name}/;"))
     }
 
     /// An upstream block alone, with the given servers in nginx's notation.
@@ -119,26 +117,15 @@ impl Config {
     }
 
     pub(super) fn text(&self) -> String {
-        let Self {
-            workers,
-            port,
-            status_port,
-            main,
-            http,
-            server,
-            ..
-        } = self;
+        let Self { workers, port, status_port, main, http, server, .. } = self;
         let log_format = access_log::format_directive();
         let client_keepalive = if self.keeps_clients {
             "keepalive_timeout 60s; keepalive_requests 1000000;"
         } else {
             "keepalive_timeout 0;"
         };
-        let upstream_keepalive = if self.keeps_upstreams {
-            "proxy_http_version 1.1; proxy_set_header Connection \"\";"
-        } else {
-            ""
-        };
+        let upstream_keepalive =
+            if self.keeps_upstreams { "proxy_http_version 1.1; proxy_set_header Connection \"\";" } else { "" };
         // The temp files' places are compiled in as Debian's own; a test must not share them.
         format!(
             "daemon off;

@@ -39,22 +39,9 @@ pub fn ask(address: SocketAddr) -> Result<StubStatus> {
 }
 
 fn parse(text: &str) -> Result<StubStatus> {
-    let numbers = text
-        .split_whitespace()
-        .filter_map(|word| word.parse().ok())
-        .collect::<Vec<u64>>();
-    let [
-        active,
-        accepted,
-        handled,
-        requests,
-        reading,
-        writing,
-        waiting,
-    ] = numbers
-        .try_into()
-        .ok()
-        .context("seven numbers were expected")?;
+    let numbers = text.split_whitespace().filter_map(|word| word.parse().ok()).collect::<Vec<u64>>();
+    let [active, accepted, handled, requests, reading, writing, waiting] =
+        numbers.try_into().ok().context("seven numbers were expected")?;
     Ok(StubStatus {
         active: active.checked_sub(1).context("the asking connection")?,
         accepted,
@@ -75,18 +62,7 @@ mod tests {
         let text = "Active connections: 3 \nserver accepts handled requests\n 8 8 21 \n\
             Reading: 0 Writing: 1 Waiting: 2 \n";
         let status = parse(text).unwrap();
-        assert_eq!(
-            (
-                status.active,
-                status.writing,
-                status.waiting,
-                status.reading
-            ),
-            (2, 0, 2, 0)
-        );
-        assert_eq!(
-            (status.accepted, status.handled, status.requests),
-            (8, 8, 21)
-        );
+        assert_eq!((status.active, status.writing, status.waiting, status.reading), (2, 0, 2, 0));
+        assert_eq!((status.accepted, status.handled, status.requests), (8, 8, 21));
     }
 }

@@ -125,9 +125,7 @@ impl Script {
             Reply::Bytes(length) => self.sized(&asked, &content(length), out),
             Reply::Echo => self.sized(&asked, body, out),
             // HTTP/1.0 has no chunks.
-            Reply::Chunked(count, size) if asked.is_http10 => {
-                self.until_close(&asked, count * size, out)
-            }
+            Reply::Chunked(count, size) if asked.is_http10 => self.until_close(&asked, count * size, out),
             Reply::Chunked(count, size) => self.chunked(&asked, count, size, out),
             Reply::Drip(count, apart_ms) => self.drip(&asked, count, apart_ms, out),
             Reply::CloseDelimited(length) => self.until_close(&asked, length, out),
@@ -149,10 +147,7 @@ impl Script {
         let is_bare = matches!(self.status, 204 | 304);
         let mut message = match is_bare {
             true => self.head(&[asked.connection()]),
-            false => self.head(&[
-                asked.connection(),
-                ("Content-Length", &body.len().to_string()),
-            ]),
+            false => self.head(&[asked.connection(), ("Content-Length", &body.len().to_string())]),
         };
         if !is_bare && !asked.is_head {
             message.extend(body);
@@ -161,13 +156,7 @@ impl Script {
         Ok(asked.after)
     }
 
-    fn chunked(
-        &self,
-        asked: &Asked,
-        count: usize,
-        size: usize,
-        out: &mut impl Write,
-    ) -> io::Result<After> {
+    fn chunked(&self, asked: &Asked, count: usize, size: usize, out: &mut impl Write) -> io::Result<After> {
         out.write_all(&self.head(&[asked.connection(), ("Transfer-Encoding", "chunked")]))?;
         if !asked.is_head {
             for _ in 0..count {
@@ -178,13 +167,7 @@ impl Script {
         Ok(asked.after)
     }
 
-    fn drip(
-        &self,
-        asked: &Asked,
-        count: usize,
-        apart_ms: u64,
-        out: &mut impl Write,
-    ) -> io::Result<After> {
+    fn drip(&self, asked: &Asked, count: usize, apart_ms: u64, out: &mut impl Write) -> io::Result<After> {
         let length = ("Content-Length", &*count.to_string());
         out.write_all(&self.head(&[asked.connection(), length]))?;
         for byte in content(count) {
@@ -228,23 +211,12 @@ struct Asked {
 impl Asked {
     fn of(head: &Head) -> Self {
         let is_http10 = head.start_line.ends_with("HTTP/1.0");
-        let asks = |option: &str| {
-            head.header("connection")
-                .is_some_and(|value| value.eq_ignore_ascii_case(option))
-        };
-        let is_kept = if is_http10 {
-            asks("keep-alive")
-        } else {
-            !asks("close")
-        };
+        let asks = |option: &str| head.header("connection").is_some_and(|value| value.eq_ignore_ascii_case(option));
+        let is_kept = if is_http10 { asks("keep-alive") } else { !asks("close") };
         Self {
             is_head: head.start_line.starts_with("HEAD "),
             is_http10,
-            after: if is_kept {
-                After::KeepAlive
-            } else {
-                After::Close
-            },
+            after: if is_kept { After::KeepAlive } else { After::Close },
         }
     }
 
@@ -258,14 +230,11 @@ impl Asked {
 
 /// A mistyped number in a test's path must not pass as another answer.
 fn number(text: &str) -> u64 {
-    text.parse()
-        .unwrap_or_else(|_| panic!("not a number in a scripted path: {text:?}"))
+    text.parse().unwrap_or_else(|_| panic!("not a number in a scripted path: {text:?}"))
 }
 
 fn pair(text: &str) -> (u64, u64) {
-    let (left, right) = text
-        .split_once('x')
-        .unwrap_or_else(|| panic!("not COUNTxSIZE in a scripted path: {text:?}"));
+    let (left, right) = text.split_once('x').unwrap_or_else(|| panic!("not COUNTxSIZE in a scripted path: {text:?}"));
     (number(left), number(right))
 }
 
@@ -274,10 +243,7 @@ mod tests {
     use super::*;
 
     fn answer(request_line: &str) -> (String, After) {
-        let head = Head {
-            start_line: request_line.to_owned(),
-            headers: Vec::new(),
-        };
+        let head = Head { start_line: request_line.to_owned(), headers: Vec::new() };
         let mut out = Vec::new();
         let after = Script::of(&head).play(&head, b"body", &mut out).unwrap();
         (String::from_utf8(out).unwrap(), after)
@@ -286,10 +252,7 @@ mod tests {
     #[test]
     fn modifiers_and_reply_are_read_past_a_prefix() {
         let (text, after) = answer("GET /alpha/status/404/bytes/3?q=1 HTTP/1.1");
-        assert_eq!(
-            text,
-            "HTTP/1.1 404 Scripted\r\nConnection: keep-alive\r\nContent-Length: 3\r\n\r\nthe"
-        );
+        assert_eq!(text, "HTTP/1.1 404 Scripted\r\nConnection: keep-alive\r\nContent-Length: 3\r\n\r\nthe");
         assert_eq!(after, After::KeepAlive);
     }
 
