@@ -149,7 +149,7 @@ fn secrets_are_kept_on_request_with_a_word_about_it() -> Result<()> {
 }
 
 #[test]
-fn a_recording_cut_short_is_refused_or_read_to_its_last_whole_record() -> Result<()> {
+fn a_recording_cut_short_is_refused_by_its_name() -> Result<()> {
     let _alone = alone()?;
     let upstream = Upstream::ipv4()?;
     let nginx = gateway(&upstream)?;
