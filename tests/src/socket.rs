@@ -1,0 +1,113 @@
+//! A stream socket, TCP or UNIX, with the rude ways to end it.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nix::libc;
+use nix::sys::socket::{setsockopt, sockopt};
+
+/// Where a server listens. Printed in nginx's notation: `127.0.0.1:80`, `[::1]:80`, `unix:/path`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// IPv4 or IPv6.
+    Tcp(SocketAddr),
+    /// A UNIX socket's path.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A connected stream socket.
+#[derive(Debug)]
+pub enum Socket {
+    /// IPv4 or IPv6.
+    Tcp(TcpStream),
+    /// UNIX.
+    Unix(UnixStream),
+}
+
+impl Socket {
+    /// Connects, without Nagle's delay.
+    pub fn connect(address: &Address) -> io::Result<Self> {
+        match address {
+            Address::Tcp(address) => {
+                let stream = TcpStream::connect(address)?;
+                stream.set_nodelay(true)?;
+                Ok(Self::Tcp(stream))
+            }
+            Address::Unix(path) => Ok(Self::Unix(UnixStream::connect(path)?)),
+        }
+    }
+
+    /// A second handle to the same socket.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(stream) => Self::Tcp(stream.try_clone()?),
+            Self::Unix(stream) => Self::Unix(stream.try_clone()?),
+        })
+    }
+
+    /// Ends one or both directions in an orderly way.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.shutdown(how),
+            Self::Unix(stream) => stream.shutdown(how),
+        }
+    }
+
+    /// Reads and writes that take longer fail with `WouldBlock`.
+    pub fn set_timeout(&self, limit: Duration) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => {
+                stream.set_read_timeout(Some(limit))?;
+                stream.set_write_timeout(Some(limit))
+            }
+            Self::Unix(stream) => {
+                stream.set_read_timeout(Some(limit))?;
+                stream.set_write_timeout(Some(limit))
+            }
+        }
+    }
+
+    /// Makes the close, which comes with the last handle's drop, a reset (RST). UNIX sockets have none.
+    pub fn reset_on_close(&self) -> io::Result<()> {
+        let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
+        match self {
+            Self::Tcp(stream) => Ok(setsockopt(stream, sockopt::Linger, &at_once)?),
+            Self::Unix(_) => Err(io::Error::other("a UNIX socket cannot be reset")),
+        }
+    }
+}
+
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(buffer),
+            Self::Unix(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write(bytes),
+            Self::Unix(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
