@@ -1,0 +1,75 @@
+//! bpf-linker: the project's own, installed into the target folder, or the person's.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::{packages, toolchain};
+use crate::job::{self, answer};
+use crate::project::{Project, find_program, quiet_unless_terminal};
+use crate::step;
+
+/// Finds the project's own linker; or one in `PATH`, where the packages to build our own are missing.
+pub fn find(project: &Project) -> Option<PathBuf> {
+    let own = project.tools().join("bin/bpf-linker");
+    if version(&own).is_some_and(|version| version == VERSION) {
+        return Some(own);
+    }
+    if packages::missing(packages::BPF_LINKER).is_ok_and(|missing| missing.is_empty()) {
+        return None;
+    }
+    let other = find_program("bpf-linker")?;
+    version(&other).and_then(|version| {
+        let new_enough = minor(&version)? >= minor(VERSION)?;
+        new_enough.then_some(other)
+    })
+}
+
+/// Builds the project's own linker. Takes about 40 s.
+pub fn install(project: &Project) -> Result<PathBuf> {
+    let llvm = toolchain::LLVM_MAJOR;
+    step(&format!(
+        "bpf-linker {VERSION}: building it with LLVM {llvm} into {}",
+        project.tools().display()
+    ));
+    let build = project.tools().join("build");
+    let mut cargo = project.cargo("install");
+    quiet_unless_terminal(&mut cargo)
+        .args(["bpf-linker", "--version", VERSION, "--locked", "--force"])
+        .args(["--no-default-features", "--features"])
+        .arg(format!("llvm-{llvm}"))
+        .arg("--root")
+        .arg(project.tools())
+        .env("CARGO_TARGET_DIR", &build)
+        .env("LLVM_PREFIX", format!("/usr/lib/llvm-{llvm}"));
+    job::shown(&mut cargo, "`cargo install bpf-linker`")?;
+    fs::remove_dir_all(&build).with_context(|| format!("cannot remove {}", build.display()))?;
+    Ok(project.tools().join("bin/bpf-linker"))
+}
+
+const VERSION: &str = "0.13.0";
+
+/// Asks the program itself: one whose LLVM library has gone does not answer.
+fn version(linker: &Path) -> Option<String> {
+    let answer = answer(Command::new(linker).arg("--version"))?;
+    Some(answer.strip_prefix("bpf-linker ")?.trim().to_owned())
+}
+
+fn minor(version: &str) -> Option<(u32, u32)> {
+    let mut numbers = version.split('.').map(|number| number.parse().ok());
+    Some((numbers.next()??, numbers.next()??))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn linkers_compare_by_number_not_by_letter() {
+        assert!(minor("0.13.0") > minor("0.9.15"));
+        assert!(minor("1.0.0-rc1") > minor("0.13.0"));
+        assert_eq!(minor("new"), None);
+    }
+}
