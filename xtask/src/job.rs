@@ -10,25 +10,31 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
+use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
 use crate::signals::{self, Stop};
 
-/// A running program.
+/// A running program. One that nobody waits for is killed.
 pub struct Job {
     child: Child,
+    reaped: bool,
 }
 
 impl Job {
     /// Starts a program in a process group of its own. Give it its standard input before.
     pub fn start(command: &mut Command, stop: Stop) -> Result<Self> {
         let child = signals::spawn(command.process_group(0), stop)?;
-        Ok(Self { child })
+        Ok(Self {
+            child,
+            reaped: false,
+        })
     }
 
     /// Waits until the program ends.
     pub fn wait(mut self) -> Result<ExitStatus> {
         self.ended(WaitPidFlag::empty())?;
+        self.reaped = true;
         signals::reap(&mut self.child, Child::wait).context("cannot wait for a program")
     }
 
@@ -48,6 +54,17 @@ impl Job {
                 Err(Errno::EINTR) => {}
                 Err(error) => return Err(error).context("cannot wait for a program"),
             }
+        }
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        if !self.reaped {
+            // Both fail only when it has ended already.
+            let _ = killpg(signals::pid(&self.child), Signal::SIGKILL);
+            let _ = self.ended(WaitPidFlag::empty());
+            let _ = signals::reap(&mut self.child, Child::wait);
         }
     }
 }
@@ -128,7 +145,20 @@ fn read_lines(stdout: impl io::Read + Send + 'static) -> Receiver<String> {
 
 #[cfg(test)]
 mod tests {
+    use nix::sys::signal::kill;
+    use nix::unistd::Pid;
+
     use super::*;
+
+    #[test]
+    fn a_job_that_nobody_waits_for_ends() {
+        let mut sleep = Command::new("sleep");
+        let job = Job::start(sleep.arg("60"), Stop::Group).unwrap();
+        let pid = signals::pid(&job.child);
+        assert!(!job.has_ended().unwrap());
+        drop(job);
+        assert_eq!(kill(pid, None), Err(Errno::ESRCH));
+    }
 
     #[test]
     fn lines_come_whole_and_with_the_exit_status() {
@@ -150,9 +180,8 @@ mod tests {
             |line| left = line.parse().ok(),
         )
         .unwrap();
-        let left = nix::unistd::Pid::from_raw(left.unwrap());
-        nix::sys::signal::kill(left, nix::sys::signal::Signal::SIGKILL)
-            .expect("it still runs: nobody waited for it");
+        let left = Pid::from_raw(left.unwrap());
+        kill(left, Signal::SIGKILL).expect("it still runs: nobody waited for it");
         assert!(status.success());
     }
 

@@ -10,6 +10,7 @@ mod signals;
 mod tally;
 mod test;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -55,5 +56,10 @@ fn dispatch(command: Command) -> Result<ExitCode> {
 
 /// Says what is done next.
 fn step(what: &str) {
-    println!("==> {what}");
+    say(&format!("==> {what}"));
+}
+
+/// Prints a line. A reader that has gone (`| head`) is no reason to stop half-way.
+fn say(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
 }

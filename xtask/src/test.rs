@@ -9,7 +9,7 @@ use crate::project::{Project, quiet_unless_terminal};
 use crate::setup::{self, Purpose, Ready};
 use crate::signals::Interrupted;
 use crate::tally::Tally;
-use crate::{build, job, step};
+use crate::{build, job, say, step};
 
 /// Runs all checks, also after one has failed. The last line printed is `N passed, N failed`, over all tests.
 pub fn test(project: &Project) -> Result<ExitCode> {
@@ -26,9 +26,9 @@ pub fn test(project: &Project) -> Result<ExitCode> {
     checks.run("end-to-end tests", |tally| end_to_end(project, tally))?;
 
     if !checks.failed.is_empty() {
-        println!("==> failed: {}", checks.failed.join(", "));
+        step(&format!("failed: {}", checks.failed.join(", ")));
     }
-    println!("{}", checks.tally);
+    say(&checks.tally.to_string());
     Ok(match checks.failed.as_slice() {
         [] => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
@@ -83,7 +83,7 @@ fn lints(project: &Project) -> Result<()> {
 fn kernel_lints(project: &Project, ready: &Ready) -> Result<()> {
     let Ready { toolchain, linker } = ready;
     let mut cargo = toolchain.clippy(project, linker).unwrap_or_else(|| {
-        println!("    without clippy, which this nightly lacks");
+        step("lints of the kernel part: without clippy, which this nightly lacks");
         let mut rustc = toolchain.cargo(project, linker, "rustc");
         rustc.args(["--bin", "observer-kernel"]);
         rustc
@@ -125,7 +125,7 @@ fn build_then_count(tests: impl Fn() -> Command, args: &[&str], tally: &mut Tall
     job::shown(&mut build, "building the tests")?;
     let mut run = tests();
     let status = job::lines(run.arg("--no-fail-fast").args(args), |line| {
-        println!("{line}");
+        say(line);
         tally.add_line(line);
     })?;
     if !status.success() {

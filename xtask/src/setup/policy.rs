@@ -95,7 +95,7 @@ struct Places {
 
 impl Places {
     fn of_the_host() -> Self {
-        Self::new(Path::new("/usr/sbin"), Path::new("/run/lock"))
+        Self::new(Path::new("/usr/sbin"), Path::new("/run"))
     }
 
     fn new(folder: &Path, locks: &Path) -> Self {
