@@ -39,7 +39,7 @@ pub fn prepare(project: &Project, purpose: Purpose) -> Result<Ready> {
     let start = Instant::now();
     policy::recover()?;
     let toolchain = Toolchain::detect();
-    let linker = linker::find(project);
+    let linker = linker::find(project, toolchain.as_ref().map(Toolchain::llvm_major));
     let missing = packages::missing(&wanted(purpose, toolchain.as_ref(), linker.is_some()))?;
     if missing.is_empty() && toolchain.is_some() && linker.is_some() {
         let elapsed = start.elapsed().as_secs_f64();

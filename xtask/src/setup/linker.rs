@@ -6,13 +6,17 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::{packages, toolchain};
+use super::packages;
 use crate::job::{self, answer};
 use crate::project::{Project, find_program, quiet_unless_terminal};
 use crate::step;
 
-/// Finds the project's own linker; or one in `PATH`, where the packages to build our own are missing.
-pub fn find(project: &Project) -> Option<PathBuf> {
+/// Finds the linker for a compiler with this LLVM, or for Debian's if there is none yet: the project's own; or the
+/// person's, where that compiler is too new for our own, or the packages to build our own are missing.
+pub fn find(project: &Project, llvm_major: Option<u32>) -> Option<PathBuf> {
+    if llvm_major.is_some_and(|major| major > LLVM_MAJOR) {
+        return of_the_person();
+    }
     let own = project.tools().join("bin/bpf-linker");
     if version(&own).is_some_and(|version| version == VERSION) {
         return Some(own);
@@ -20,16 +24,19 @@ pub fn find(project: &Project) -> Option<PathBuf> {
     if packages::missing(packages::BPF_LINKER).is_ok_and(|missing| missing.is_empty()) {
         return None;
     }
-    let other = find_program("bpf-linker")?;
-    version(&other).and_then(|version| {
-        let new_enough = minor(&version)? >= minor(VERSION)?;
-        new_enough.then_some(other)
-    })
+    of_the_person()
+}
+
+/// The bpf-linker in `PATH`, if it is as new as the project's.
+pub fn of_the_person() -> Option<PathBuf> {
+    let linker = find_program("bpf-linker")?;
+    let new_enough = minor(&version(&linker)?)? >= minor(VERSION)?;
+    new_enough.then_some(linker)
 }
 
 /// Builds the project's own linker. Takes about 40 s.
 pub fn install(project: &Project) -> Result<PathBuf> {
-    let llvm = toolchain::LLVM_MAJOR;
+    let llvm = LLVM_MAJOR;
     step(&format!(
         "bpf-linker {VERSION}: building it with LLVM {llvm} into {}",
         project.tools().display()
@@ -48,6 +55,9 @@ pub fn install(project: &Project) -> Result<PathBuf> {
     fs::remove_dir_all(&build).with_context(|| format!("cannot remove {}", build.display()))?;
     Ok(project.tools().join("bin/bpf-linker"))
 }
+
+/// The LLVM that the project's own is built with. It reads what compilers up to this LLVM write.
+pub const LLVM_MAJOR: u32 = 22;
 
 const VERSION: &str = "0.13.0";
 

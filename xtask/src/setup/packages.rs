@@ -213,6 +213,8 @@ fn apt_get(args: &[&str]) -> Command {
         // Where needrestart is installed it would restart services after the packages.
         .env("NEEDRESTART_SUSPEND", "1")
         .args(["-o", "Dpkg::Use-Pty=0"])
+        // A fresh host often updates itself at first; wait that many seconds for it.
+        .args(["-o", "DPkg::Lock::Timeout=120"])
         .args(args);
     command
 }

@@ -6,11 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::linker;
 use crate::job::answer;
-use crate::project::{Project, find_program};
-
-/// The LLVM that the project's bpf-linker is built with. It reads what compilers up to this LLVM write.
-pub const LLVM_MAJOR: u32 = 22;
+use crate::project::Project;
 
 /// The only target of the kernel part.
 pub const TARGET: &str = "bpfel-unknown-none";
@@ -23,6 +21,8 @@ pub struct Toolchain {
     bin: PathBuf,
     /// As in `rustc 1.96.0`.
     release: String,
+    /// As in `LLVM version: 22.1.8`.
+    llvm_major: u32,
 }
 
 impl Toolchain {
@@ -58,6 +58,11 @@ impl Toolchain {
             .then(|| self.configure(project.cargo_at(&program, "clippy"), project, linker))
     }
 
+    /// The major version of its LLVM.
+    pub fn llvm_major(&self) -> u32 {
+        self.llvm_major
+    }
+
     /// Whether it is Debian's.
     pub fn is_debian(&self) -> bool {
         self.kind == Kind::Debian
@@ -69,6 +74,7 @@ impl Toolchain {
             kind: Kind::Nightly,
             bin: PathBuf::from("/nowhere"),
             release: "1.97.0-nightly".to_owned(),
+            llvm_major: 22,
         }
     }
 
@@ -92,11 +98,12 @@ impl Toolchain {
         let version = answer(plain(&bin.join("rustc")).arg("-vV"))?;
         let (release, llvm_major) = parse_version(&version)?;
         // A person's own bpf-linker may have a newer LLVM than the project's.
-        let linkable = llvm_major <= LLVM_MAJOR || find_program("bpf-linker").is_some();
+        let linkable = llvm_major <= linker::LLVM_MAJOR || linker::of_the_person().is_some();
         linkable.then(|| Self {
             kind,
             bin: bin.to_owned(),
             release,
+            llvm_major,
         })
     }
 
