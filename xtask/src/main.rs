@@ -1,2 +1,65 @@
-//! xtask.
-fn main() {}
+//! `cargo xtask`: sets up, builds, runs and tests the observer. One module a subcommand.
+
+mod build;
+mod demo;
+mod job;
+mod project;
+mod run;
+mod setup;
+mod signals;
+mod tally;
+mod test;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+use crate::project::Project;
+use crate::signals::Interrupted;
+
+/// Sets up, builds, runs and tests the observer.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", max_term_width = 100)]
+enum Command {
+    /// Set up what is missing and build target/release/observer, the kernel part inside
+    Build,
+    /// Set up, build and start the agent on this host
+    Run(run::Args),
+    /// Set up, then check formatting and lints, and run unit and end-to-end tests
+    Test,
+}
+
+fn main() -> ExitCode {
+    match dispatch(Command::parse()) {
+        Ok(code) => code,
+        Err(error) => match error.downcast_ref::<Interrupted>() {
+            Some(interrupted) => interrupted.exit_code(),
+            None => {
+                eprintln!("error: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+fn dispatch(command: Command) -> Result<ExitCode> {
+    signals::listen()?;
+    let project = Project::here()?;
+    match command {
+        Command::Build => build::build(&project),
+        Command::Run(args) => run::run(&project, &args),
+        Command::Test => test::test(&project),
+    }
+}
+
+/// Says what is done next.
+fn step(what: &str) {
+    say(&format!("==> {what}"));
+}
+
+/// Prints a line. A reader that has gone (`| head`) is no reason to stop half-way.
+fn say(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
