@@ -16,8 +16,7 @@ fn main() {
     };
     let object = PathBuf::from(object);
     println!("cargo::rerun-if-changed={}", object.display());
-    let embedded = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"))
-        .join("observer-kernel.o");
+    let embedded = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("observer-kernel.o");
     if let Err(error) = fs::copy(&object, embedded) {
         println!(
             "cargo::error={VARIABLE} names {}: {error}; unset it, or build with `cargo xtask build`",

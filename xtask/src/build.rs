@@ -21,10 +21,7 @@ pub fn build(project: &Project) -> Result<ExitCode> {
 /// Builds the kernel part, which every build of the agent embeds.
 pub fn kernel_part(project: &Project, ready: &Ready) -> Result<()> {
     let toolchain = &ready.toolchain;
-    step(&format!(
-        "kernel part: building with {}",
-        toolchain.describe()
-    ));
+    step(&format!("kernel part: building with {}", toolchain.describe()));
     let mut cargo = toolchain.cargo(project, &ready.linker, "build");
     quiet_unless_terminal(&mut cargo).args(["--bin", "observer-kernel"]);
     job::shown(&mut cargo, "building the kernel part")

@@ -32,15 +32,9 @@ impl Demo {
             .context("cannot make a folder for the demo in the temporary folder")?;
         let services = [Service::start("orders")?, Service::start("users")?];
         let config = folder.path().join("observer.yaml");
-        fs::write(&config, observer_config(&services))
-            .with_context(|| format!("cannot write {}", config.display()))?;
+        fs::write(&config, observer_config(&services)).with_context(|| format!("cannot write {}", config.display()))?;
         let gateway = Gateway::start(folder.path(), &services)?;
-        Ok(Self {
-            traffic: None,
-            gateway,
-            config,
-            _folder: folder,
-        })
+        Ok(Self { traffic: None, gateway, config, _folder: folder })
     }
 
     /// Where the gateway listens.
@@ -70,9 +64,7 @@ impl Demo {
 fn observer_config(services: &[Service]) -> String {
     let mut text = String::from("services:\n");
     for Service { name, address } in services {
-        text += &format!(
-            "  - name: {name}\n    url: http://{address}\n    routes:\n      - paths: [/{name}]\n"
-        );
+        text += &format!("  - name: {name}\n    url: http://{address}\n    routes:\n      - paths: [/{name}]\n");
     }
     text
 }
@@ -83,10 +75,7 @@ mod tests {
 
     #[test]
     fn the_agent_is_told_name_address_and_route_of_each_service() {
-        let service = |name, port| Service {
-            name,
-            address: SocketAddr::from(([127, 0, 0, 1], port)),
-        };
+        let service = |name, port| Service { name, address: SocketAddr::from(([127, 0, 0, 1], port)) };
         assert_eq!(
             observer_config(&[service("orders", 9001), service("users", 9002)]),
             "services:\n\

@@ -25,10 +25,7 @@ impl Job {
     /// Starts a program in a process group of its own. Give it its standard input before.
     pub fn start(command: &mut Command, stop: Stop) -> Result<Self> {
         let child = signals::spawn(command.process_group(0), stop)?;
-        Ok(Self {
-            child,
-            reaped: false,
-        })
+        Ok(Self { child, reaped: false })
     }
 
     /// Waits until the program ends.
@@ -46,10 +43,7 @@ impl Job {
     fn ended(&self, flags: WaitPidFlag) -> Result<bool> {
         let pid = signals::pid(&self.child);
         loop {
-            match waitid(
-                Id::Pid(pid),
-                flags | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT,
-            ) {
+            match waitid(Id::Pid(pid), flags | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) {
                 Ok(status) => return Ok(status != WaitStatus::StillAlive),
                 Err(Errno::EINTR) => {}
                 Err(error) => return Err(error).context("cannot wait for a program"),
@@ -163,10 +157,9 @@ mod tests {
     #[test]
     fn lines_come_whole_and_with_the_exit_status() {
         let mut seen = Vec::new();
-        let status = lines(
-            Command::new("sh").args(["-c", "printf 'one\\ntwo\\nthree'; exit 3"]),
-            |line| seen.push(line.to_owned()),
-        )
+        let status = lines(Command::new("sh").args(["-c", "printf 'one\\ntwo\\nthree'; exit 3"]), |line| {
+            seen.push(line.to_owned())
+        })
         .unwrap();
         assert_eq!(seen, ["one", "two", "three"]);
         assert_eq!(status.code(), Some(3));
@@ -175,11 +168,8 @@ mod tests {
     #[test]
     fn a_process_left_behind_with_the_pipe_does_not_hold_up() {
         let mut left = None;
-        let status = lines(
-            Command::new("sh").args(["-c", "sleep 20 & echo $!"]),
-            |line| left = line.parse().ok(),
-        )
-        .unwrap();
+        let status =
+            lines(Command::new("sh").args(["-c", "sleep 20 & echo $!"]), |line| left = line.parse().ok()).unwrap();
         let left = Pid::from_raw(left.unwrap());
         kill(left, Signal::SIGKILL).expect("it still runs: nobody waited for it");
         assert!(status.success());
@@ -187,15 +177,7 @@ mod tests {
 
     #[test]
     fn a_failing_program_is_named() {
-        let error = quiet(
-            Command::new("sh").args(["-c", "exit 7"]),
-            Stop::Group,
-            "the example",
-        )
-        .unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "the example failed (exit status: 7); its messages are above"
-        );
+        let error = quiet(Command::new("sh").args(["-c", "exit 7"]), Stop::Group, "the example").unwrap_err();
+        assert_eq!(error.to_string(), "the example failed (exit status: 7); its messages are above");
     }
 }

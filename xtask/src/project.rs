@@ -19,16 +19,13 @@ pub struct Project {
 impl Project {
     /// The project this xtask was started from.
     pub fn here() -> Result<Self> {
-        let package = env::var_os("CARGO_MANIFEST_DIR")
-            .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
-        let root = package
-            .parent()
-            .context("xtask lies in no folder; start it with `cargo xtask`")?
-            .to_path_buf();
+        let package =
+            env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+        let root = package.parent().context("xtask lies in no folder; start it with `cargo xtask`")?.to_path_buf();
         let target = match env::var_os("CARGO_TARGET_DIR") {
-            Some(folder) if !folder.is_empty() => env::current_dir()
-                .context("no current directory; change to the project's folder")?
-                .join(folder),
+            Some(folder) if !folder.is_empty() => {
+                env::current_dir().context("no current directory; change to the project's folder")?.join(folder)
+            }
             _ => root.join("target"),
         };
         Ok(Self { root, target })
@@ -41,8 +38,7 @@ impl Project {
 
     /// The built kernel part.
     pub fn kernel_object(&self) -> PathBuf {
-        self.kernel_target()
-            .join("bpfel-unknown-none/kernel/observer-kernel")
+        self.kernel_target().join("bpfel-unknown-none/kernel/observer-kernel")
     }
 
     /// The kernel part's own target folder: its compiler differs from the host's, and would else build all anew.
@@ -61,9 +57,7 @@ impl Project {
     pub fn cargo(&self, subcommand: &str) -> Command {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
         let mut command = self.cargo_at(Path::new(&cargo), subcommand);
-        command
-            .env("CARGO_TARGET_DIR", &self.target)
-            .env("OBSERVER_KERNEL_OBJECT", self.kernel_object());
+        command.env("CARGO_TARGET_DIR", &self.target).env("OBSERVER_KERNEL_OBJECT", self.kernel_object());
         command
     }
 
@@ -72,9 +66,8 @@ impl Project {
         let mut command = Command::new(cargo);
         command.arg(subcommand).current_dir(&self.root);
         for (name, _) in env::vars_os() {
-            let left_by_cargo = name.to_str().is_some_and(|name| {
-                name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
-            });
+            let left_by_cargo =
+                name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"));
             if left_by_cargo {
                 command.env_remove(name);
             }

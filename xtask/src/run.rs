@@ -30,11 +30,7 @@ pub struct Args {
 
 /// Sets up, builds and runs the agent until it ends, by itself or by a signal. Gives the agent's exit code.
 pub fn run(project: &Project, args: &Args) -> Result<ExitCode> {
-    let purpose = if args.demo {
-        Purpose::Demo
-    } else {
-        Purpose::Build
-    };
+    let purpose = if args.demo { Purpose::Demo } else { Purpose::Build };
     let ready = setup::prepare(project, purpose)?;
     build::kernel_part(project, &ready)?;
     build::agent(project)?;
@@ -67,9 +63,7 @@ fn with_demo(agent: &mut Command, args: &[OsString]) -> Result<ExitStatus> {
     let job = Job::start(agent.args(args), Stop::Group)?;
     if wait_until_ready(&job, &listen)? {
         demo.send_traffic();
-        step(&format!(
-            "demo: look at http://{listen}/metrics (Ctrl-C ends all)"
-        ));
+        step(&format!("demo: look at http://{listen}/metrics (Ctrl-C ends all)"));
     }
     let status = job.wait()?;
     step("demo: ending");
@@ -115,10 +109,7 @@ fn wait_until_ready(agent: &Job, address: &str) -> Result<bool> {
 fn says_ready(address: &str) -> std::io::Result<bool> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(1)))?;
-    write!(
-        stream,
-        "GET /ready HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
-    )?;
+    write!(stream, "GET /ready HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
     let mut status_line = String::new();
     BufReader::new(stream).read_line(&mut status_line)?;
     Ok(status_line.split(' ').nth(1) == Some("200"))
@@ -145,10 +136,7 @@ mod tests {
     fn the_persons_address_is_found_in_both_spellings() {
         let address = Some("127.0.0.1:1".to_owned());
         assert_eq!(listen(&["-v", "--listen", "127.0.0.1:1"]), address);
-        assert_eq!(
-            listen(&["--listen=127.0.0.1:1", "--listen=127.0.0.1:2"]),
-            address
-        );
+        assert_eq!(listen(&["--listen=127.0.0.1:1", "--listen=127.0.0.1:2"]), address);
         assert_eq!(listen(&["--listen"]), None);
         assert_eq!(listen(&[]), None);
     }
@@ -162,11 +150,9 @@ mod tests {
 
     #[test]
     fn only_status_200_is_ready() {
-        for (answer, ready) in [
-            ("HTTP/1.1 200 OK\r\n\r\n", true),
-            ("HTTP/1.1 503 Service Unavailable\r\n\r\n", false),
-            ("", false),
-        ] {
+        for (answer, ready) in
+            [("HTTP/1.1 200 OK\r\n\r\n", true), ("HTTP/1.1 503 Service Unavailable\r\n\r\n", false), ("", false)]
+        {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let address = listener.local_addr().unwrap().to_string();
             let server = thread::spawn(move || {

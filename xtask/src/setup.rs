@@ -47,12 +47,9 @@ pub fn prepare(project: &Project, purpose: Purpose) -> Result<Ready> {
     }
 
     packages::install(&missing)?;
-    let toolchain = toolchain.or_else(Toolchain::detect).with_context(|| {
-        format!(
-            "no compiler for BPF, though its packages are installed: {}",
-            packages::ELSEWHERE
-        )
-    })?;
+    let toolchain = toolchain
+        .or_else(Toolchain::detect)
+        .with_context(|| format!("no compiler for BPF, though its packages are installed: {}", packages::ELSEWHERE))?;
     let linker = match linker {
         Some(linker) => linker,
         None => linker::install(project)?,

@@ -71,9 +71,7 @@ pub fn check() -> Result<(), Interrupted> {
 pub fn spawn(command: &mut Command, stop: Stop) -> Result<Child> {
     let mut state = lock();
     state.check()?;
-    let child = command
-        .spawn()
-        .with_context(|| format!("cannot start {}", command.get_program().display()))?;
+    let child = command.spawn().with_context(|| format!("cannot start {}", command.get_program().display()))?;
     state.jobs.push((pid(&child), stop));
     Ok(child)
 }
@@ -105,10 +103,7 @@ impl State {
     }
 }
 
-static STATE: Mutex<State> = Mutex::new(State {
-    received: None,
-    jobs: Vec::new(),
-});
+static STATE: Mutex<State> = Mutex::new(State { received: None, jobs: Vec::new() });
 
 /// `timeout` and some shells send a signal twice at once; a person who presses Ctrl-C again takes longer.
 const SECOND_THOUGHT: Duration = Duration::from_secs(1);

@@ -19,9 +19,7 @@ pub fn test(project: &Project) -> Result<ExitCode> {
     let mut checks = Checks::default();
     checks.run("formatting", |_| formatting(project))?;
     checks.run("lints", |_| lints(project))?;
-    checks.run("lints of the kernel part", |_| {
-        kernel_lints(project, &ready)
-    })?;
+    checks.run("lints of the kernel part", |_| kernel_lints(project, &ready))?;
     checks.run("unit tests", |tally| unit_tests(project, tally))?;
     checks.run("end-to-end tests", |tally| end_to_end(project, tally))?;
 
@@ -43,11 +41,7 @@ struct Checks {
 
 impl Checks {
     /// Notes a failure and goes on; only a signal ends the whole.
-    fn run(
-        &mut self,
-        name: &'static str,
-        check: impl FnOnce(&mut Tally) -> Result<()>,
-    ) -> Result<()> {
+    fn run(&mut self, name: &'static str, check: impl FnOnce(&mut Tally) -> Result<()>) -> Result<()> {
         step(name);
         let Err(error) = check(&mut self.tally) else {
             return Ok(());
@@ -64,10 +58,7 @@ impl Checks {
 fn formatting(project: &Project) -> Result<()> {
     require_component(project, "rustfmt", "fmt")?;
     let mut cargo = project.cargo("fmt");
-    job::shown(
-        cargo.args(["--all", "--check"]),
-        "`cargo fmt --all --check` (to put it right: `cargo fmt --all`)",
-    )
+    job::shown(cargo.args(["--all", "--check"]), "`cargo fmt --all --check` (to put it right: `cargo fmt --all`)")
 }
 
 fn lints(project: &Project) -> Result<()> {
@@ -109,9 +100,7 @@ fn end_to_end(project: &Project, tally: &mut Tally) -> Result<()> {
     }
     let tests = || {
         let mut cargo = project.cargo("test");
-        cargo
-            .args(["--locked", "--package", "observer-tests"])
-            .env("OBSERVER_BIN", project.agent());
+        cargo.args(["--locked", "--package", "observer-tests"]).env("OBSERVER_BIN", project.agent());
         cargo
     };
     // They compare latencies with the gateway's own: one gateway at a time.

@@ -34,8 +34,7 @@ impl Gateway {
         fs::write(&config, nginx_config(address, services))
             .with_context(|| format!("cannot write {}", config.display()))?;
 
-        let nginx =
-            find_program("nginx").context("no nginx; run `cargo xtask run --demo` again")?;
+        let nginx = find_program("nginx").context("no nginx; run `cargo xtask run --demo` again")?;
         let master = Command::new(nginx)
             .arg("-p")
             .arg(folder)
@@ -92,12 +91,12 @@ impl Drop for Gateway {
 }
 
 fn nginx_config(address: SocketAddr, services: &[Service]) -> String {
-    let upstreams = services.iter().map(|Service { name, address }| {
-        format!("    upstream {name} {{ server {address}; keepalive 8; }}\n")
-    });
-    let locations = services.iter().map(|Service { name, .. }| {
-        format!("        location /{name} {{ proxy_pass http://{name}; }}\n")
-    });
+    let upstreams = services
+        .iter()
+        .map(|Service { name, address }| format!("    upstream {name} {{ server {address}; keepalive 8; }}\n"));
+    let locations = services
+        .iter()
+        .map(|Service { name, .. }| format!("        location /{name} {{ proxy_pass http://{name}; }}\n"));
     format!(
         "daemon off;
 worker_processes 1;

@@ -104,10 +104,7 @@ fn respond(request: &Request) -> Response {
 }
 
 fn write_response(writer: &mut impl Write, response: &Response, head_only: bool) -> io::Result<()> {
-    let mut message = format!(
-        "HTTP/1.1 {}\r\nContent-Type: text/plain\r\n",
-        response.status
-    );
+    let mut message = format!("HTTP/1.1 {}\r\nContent-Type: text/plain\r\n", response.status);
     let body = "x".repeat(response.body_bytes);
     if response.chunked {
         message += "Transfer-Encoding: chunked\r\n\r\n";
@@ -147,15 +144,9 @@ mod tests {
             DELETE /orders/1 HTTP/1.1\r\nHost: a\r\n\r\n\
             HEAD /orders/2 HTTP/1.1\r\n\r\n\
             GET /orders/missing HTTP/1.1\r\n\r\n");
-        let statuses: Vec<_> = answer
-            .split("HTTP/1.1 ")
-            .map(|rest| &rest[..rest.len().min(3)])
-            .collect();
+        let statuses: Vec<_> = answer.split("HTTP/1.1 ").map(|rest| &rest[..rest.len().min(3)]).collect();
         assert_eq!(statuses, ["", "201", "204", "200", "404"]);
-        assert!(
-            answer.contains("Content-Length: 260\r\n\r\nHTTP/1.1 404"),
-            "{answer}"
-        );
+        assert!(answer.contains("Content-Length: 260\r\n\r\nHTTP/1.1 404"), "{answer}");
     }
 
     #[test]

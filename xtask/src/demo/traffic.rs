@@ -50,11 +50,7 @@ struct Request {
 }
 
 const fn request(method: &'static str, path: &'static str, body_bytes: usize) -> Request {
-    Request {
-        method,
-        path,
-        body_bytes,
-    }
+    Request { method, path, body_bytes }
 }
 
 const MIX: &[Request] = &[
@@ -94,20 +90,12 @@ fn send_all(gateway: SocketAddr, number: usize, ending: &AtomicBool) {
 type Connection = BufReader<TcpStream>;
 
 /// Sends a request on a kept connection or a new one, and gives the connection back if it is kept.
-fn send(
-    kept: Option<Connection>,
-    gateway: SocketAddr,
-    request: &Request,
-) -> io::Result<Option<Connection>> {
+fn send(kept: Option<Connection>, gateway: SocketAddr, request: &Request) -> io::Result<Option<Connection>> {
     let mut connection = match kept {
         Some(connection) => connection,
         None => connect(gateway)?,
     };
-    let Request {
-        method,
-        path,
-        body_bytes,
-    } = request;
+    let Request { method, path, body_bytes } = request;
     let mut message = format!("{method} {path} HTTP/1.1\r\nHost: demo.example\r\n");
     if *body_bytes > 0 {
         message += &format!("Content-Length: {body_bytes}\r\n");

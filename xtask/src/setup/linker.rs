@@ -37,10 +37,7 @@ pub fn of_the_person() -> Option<PathBuf> {
 /// Builds the project's own linker. Takes about 40 s.
 pub fn install(project: &Project) -> Result<PathBuf> {
     let llvm = LLVM_MAJOR;
-    step(&format!(
-        "bpf-linker {VERSION}: building it with LLVM {llvm} into {}",
-        project.tools().display()
-    ));
+    step(&format!("bpf-linker {VERSION}: building it with LLVM {llvm} into {}", project.tools().display()));
     let build = project.tools().join("build");
     let mut cargo = project.cargo("install");
     quiet_unless_terminal(&mut cargo)

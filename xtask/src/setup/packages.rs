@@ -21,11 +21,7 @@ pub struct Package {
 }
 
 /// The compiler for the kernel part. Not needed beside a nightly with `rust-src`.
-pub const BPF_CORE: &[Package] = &[
-    library("rustc-web"),
-    library("cargo-web"),
-    library("libstd-rust-web-dev-bpf"),
-];
+pub const BPF_CORE: &[Package] = &[library("rustc-web"), library("cargo-web"), library("libstd-rust-web-dev-bpf")];
 
 /// What `cargo install bpf-linker` needs. Not needed when a bpf-linker is there.
 pub const BPF_LINKER: &[Package] = &[
@@ -40,11 +36,7 @@ pub const BPF_LINKER: &[Package] = &[
 pub const DEMO: &[Package] = &[program("nginx", "nginx")];
 
 /// Gateways and clients of the end-to-end tests.
-pub const TEST: &[Package] = &[
-    program("nginx", "nginx"),
-    program("wrk", "wrk"),
-    program("curl", "curl"),
-];
+pub const TEST: &[Package] = &[program("nginx", "nginx"), program("wrk", "wrk"), program("curl", "curl")];
 
 /// Lints for the kernel part with `BPF_CORE`; a nightly has its own.
 pub const BPF_LINTS: &[Package] = &[library("rust-web-clippy")];
@@ -109,52 +101,27 @@ pub fn names(packages: &[Package]) -> Vec<&'static str> {
 }
 
 const fn library(name: &'static str) -> Package {
-    Package {
-        name,
-        program: None,
-    }
+    Package { name, program: None }
 }
 
 const fn program(name: &'static str, program: &'static str) -> Package {
-    Package {
-        name,
-        program: Some(program),
-    }
+    Package { name, program: Some(program) }
 }
 
 fn without_programs(packages: &[Package], is_there: impl Fn(&str) -> bool) -> Vec<&'static str> {
-    packages
-        .iter()
-        .filter(|package| !package.program.is_some_and(&is_there))
-        .map(|package| package.name)
-        .collect()
+    packages.iter().filter(|package| !package.program.is_some_and(&is_there)).map(|package| package.name).collect()
 }
 
 /// `listing` has a line `name status` for each package that dpkg knows.
 fn not_installed(wanted: Vec<&'static str>, listing: &str) -> Vec<&'static str> {
-    let installed: HashSet<&str> = listing
-        .lines()
-        .filter_map(|line| line.strip_suffix(" installed"))
-        .collect();
-    wanted
-        .into_iter()
-        .filter(|name| !installed.contains(name))
-        .collect()
+    let installed: HashSet<&str> = listing.lines().filter_map(|line| line.strip_suffix(" installed")).collect();
+    wanted.into_iter().filter(|name| !installed.contains(name)).collect()
 }
 
 fn without_candidate<'a>(names: &[&'a str]) -> Vec<&'a str> {
-    let policy = answer(
-        Command::new("apt-cache")
-            .env("LC_ALL", "C")
-            .arg("policy")
-            .args(names),
-    );
+    let policy = answer(Command::new("apt-cache").env("LC_ALL", "C").arg("policy").args(names));
     let candidates = candidates(policy.as_deref().unwrap_or_default());
-    names
-        .iter()
-        .copied()
-        .filter(|name| !candidates.contains(name))
-        .collect()
+    names.iter().copied().filter(|name| !candidates.contains(name)).collect()
 }
 
 /// The packages in an answer of `apt-cache policy` that can be installed.
@@ -192,11 +159,7 @@ fn install_known(names: &[&str]) -> Result<()> {
     let guard = policy::forbid_services()?;
     let mut apt_get = apt_get(INSTALL);
     apt_get.args(names).stdin(guard.lock()?);
-    let what = format!(
-        "`DEBIAN_FRONTEND=noninteractive apt-get {} {}`",
-        INSTALL.join(" "),
-        names.join(" ")
-    );
+    let what = format!("`DEBIAN_FRONTEND=noninteractive apt-get {} {}`", INSTALL.join(" "), names.join(" "));
     let installed = job::quiet(&mut apt_get, Stop::AptGet, &what);
     guard.lift()?;
     installed
@@ -252,10 +215,7 @@ mod tests {
     #[test]
     fn removed_and_unknown_packages_are_not_installed() {
         let listing = "nginx config-files\nwrk installed\nwrk-doc not-installed\n";
-        assert_eq!(
-            not_installed(vec!["nginx", "wrk", "curl"], listing),
-            ["nginx", "curl"]
-        );
+        assert_eq!(not_installed(vec!["nginx", "wrk", "curl"], listing), ["nginx", "curl"]);
     }
 
     #[test]
@@ -268,9 +228,7 @@ mod tests {
     #[test]
     fn advice_names_the_command_and_what_debian_does_with_nginx() {
         let text = advice(&["nginx", "wrk"], "only root can install packages");
-        assert!(text.contains(
-            "sudo apt-get update && sudo apt-get install --no-install-recommends nginx wrk\n"
-        ));
+        assert!(text.contains("sudo apt-get update && sudo apt-get install --no-install-recommends nginx wrk\n"));
         assert!(text.contains("systemctl disable --now nginx"));
         assert!(!text.contains("rustup"));
     }

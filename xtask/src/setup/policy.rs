@@ -36,23 +36,16 @@ pub fn recover() -> Result<()> {
         Ok(()) => places.restore(),
         // Another xtask, or the apt-get it started, is at work and needs it.
         Err(TryLockError::WouldBlock) => Ok(()),
-        Err(TryLockError::Error(error)) => {
-            Err(error).with_context(|| format!("cannot lock {}", places.lock.display()))
-        }
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", places.lock.display())),
     }
 }
 
 impl Guard {
     fn new(places: Places) -> Result<Self> {
         let lock = open_lock(&places.lock)?;
-        lock.lock()
-            .with_context(|| format!("cannot lock {}", places.lock.display()))?;
+        lock.lock().with_context(|| format!("cannot lock {}", places.lock.display()))?;
         places.restore()?;
-        let guard = Self {
-            places,
-            lock,
-            lifted: false,
-        };
+        let guard = Self { places, lock, lifted: false };
         guard.places.forbid()?;
         Ok(guard)
     }
@@ -159,22 +152,16 @@ fn is_there(path: &Path) -> bool {
 fn rename_if_there(from: &Path, to: &Path) -> Result<()> {
     match fs::rename(from, to) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        renamed => renamed.with_context(|| {
-            format!(
-                "cannot rename {} to {}; do it by hand",
-                from.display(),
-                to.display()
-            )
-        }),
+        renamed => {
+            renamed.with_context(|| format!("cannot rename {} to {}; do it by hand", from.display(), to.display()))
+        }
     }
 }
 
 fn remove_if_there(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        removed => {
-            removed.with_context(|| format!("cannot remove {}; do it by hand", path.display()))
-        }
+        removed => removed.with_context(|| format!("cannot remove {}; do it by hand", path.display())),
     }
 }
 

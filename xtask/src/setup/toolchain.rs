@@ -42,11 +42,7 @@ impl Toolchain {
 
     /// A call of its cargo on the kernel part, to which more may be added.
     pub fn cargo(&self, project: &Project, linker: &Path, subcommand: &str) -> Command {
-        self.configure(
-            project.cargo_at(&self.bin.join("cargo"), subcommand),
-            project,
-            linker,
-        )
+        self.configure(project.cargo_at(&self.bin.join("cargo"), subcommand), project, linker)
     }
 
     /// The same with clippy, where it has one.
@@ -84,9 +80,7 @@ impl Toolchain {
         }
         let rustc = bin.join("rustc");
         let sysroot = answer(plain(&rustc).args(["--print", "sysroot"]))?;
-        has_bpf_core(Path::new(sysroot.trim_end()))
-            .then(|| Self::new(Kind::Debian, bin))
-            .flatten()
+        has_bpf_core(Path::new(sysroot.trim_end())).then(|| Self::new(Kind::Debian, bin)).flatten()
     }
 
     fn nightly(rustup_home: &Path) -> Option<Self> {
@@ -99,23 +93,12 @@ impl Toolchain {
         let (release, llvm_major) = parse_version(&version)?;
         // A person's own bpf-linker may have a newer LLVM than the project's.
         let linkable = llvm_major <= linker::LLVM_MAJOR || linker::of_the_person().is_some();
-        linkable.then(|| Self {
-            kind,
-            bin: bin.to_owned(),
-            release,
-            llvm_major,
-        })
+        linkable.then(|| Self { kind, bin: bin.to_owned(), release, llvm_major })
     }
 
     fn configure(&self, mut command: Command, project: &Project, linker: &Path) -> Command {
         command
-            .args([
-                "--locked",
-                "--package",
-                "observer-ebpf",
-                "--features",
-                "kernel",
-            ])
+            .args(["--locked", "--package", "observer-ebpf", "--features", "kernel"])
             .args(["--target", TARGET, "--profile", "kernel"])
             .env("CARGO_TARGET_DIR", project.kernel_target())
             .env("CARGO", self.bin.join("cargo"))
@@ -143,13 +126,8 @@ enum Kind {
 }
 
 /// What rustup, `cargo run` and the person set for another compiler.
-const FOREIGN: &[&str] = &[
-    "LD_LIBRARY_PATH",
-    "RUSTC_WRAPPER",
-    "RUSTC_WORKSPACE_WRAPPER",
-    "RUSTFLAGS",
-    "RUSTUP_TOOLCHAIN",
-];
+const FOREIGN: &[&str] =
+    &["LD_LIBRARY_PATH", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTFLAGS", "RUSTUP_TOOLCHAIN"];
 
 fn plain(program: &Path) -> Command {
     let mut command = Command::new(program);
@@ -162,23 +140,13 @@ fn plain(program: &Path) -> Command {
 /// The flags that aya's own build gives: bindings for the host's registers, and BTF, which map definitions are in.
 fn rust_flags(linker: &Path) -> OsString {
     let arch = format!("--cfg=bpf_target_arch=\"{}\"", env::consts::ARCH);
-    let mut flags = OsString::from(
-        [
-            arch.as_str(),
-            "-Cdebuginfo=2",
-            "-Clink-arg=--btf",
-            "-Clinker=",
-        ]
-        .join("\x1f"),
-    );
+    let mut flags = OsString::from([arch.as_str(), "-Cdebuginfo=2", "-Clink-arg=--btf", "-Clinker="].join("\x1f"));
     flags.push(linker);
     flags
 }
 
 fn rustup_home() -> Option<PathBuf> {
-    env::var_os("RUSTUP_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(env::home_dir()?.join(".rustup")))
+    env::var_os("RUSTUP_HOME").map(PathBuf::from).or_else(|| Some(env::home_dir()?.join(".rustup")))
 }
 
 fn has_bpf_core(sysroot: &Path) -> bool {
@@ -198,12 +166,7 @@ fn nightly_with_source(rustup_home: &Path) -> Option<PathBuf> {
     let toolchains = fs::read_dir(rustup_home.join("toolchains")).ok()?;
     toolchains
         .flatten()
-        .filter(|toolchain| {
-            toolchain
-                .file_name()
-                .as_encoded_bytes()
-                .starts_with(host.as_bytes())
-        })
+        .filter(|toolchain| toolchain.file_name().as_encoded_bytes().starts_with(host.as_bytes()))
         .map(|toolchain| toolchain.path())
         .find(|sysroot| sysroot.join("lib/rustlib/src/rust/library/core").is_dir())
 }
@@ -248,15 +211,10 @@ mod tests {
         let nightly = format!("toolchains/nightly-{arch}-unknown-linux-gnu");
         let source = "lib/rustlib/src/rust/library/core/src/lib.rs";
         let with = tree(&[&format!("{nightly}/{source}")]);
-        assert_eq!(
-            nightly_with_source(with.path()),
-            Some(with.path().join(&nightly))
-        );
+        assert_eq!(nightly_with_source(with.path()), Some(with.path().join(&nightly)));
         let without = tree(&[&format!("{nightly}/bin/rustc")]);
         assert_eq!(nightly_with_source(without.path()), None);
-        let stable = tree(&[&format!(
-            "toolchains/stable-{arch}-unknown-linux-gnu/{source}"
-        )]);
+        let stable = tree(&[&format!("toolchains/stable-{arch}-unknown-linux-gnu/{source}")]);
         assert_eq!(nightly_with_source(stable.path()), None);
         assert_eq!(nightly_with_source(&without.path().join("none")), None);
     }

@@ -70,10 +70,7 @@ fn a_linked_policy_comes_back_as_the_link() {
     symlink("/somewhere/else", &places.policy).unwrap();
     Guard::new(again(&places)).unwrap().lift().unwrap();
     assert_eq!(names(&folder), ["policy-rc.d"]);
-    assert_eq!(
-        fs::read_link(&places.policy).unwrap(),
-        Path::new("/somewhere/else")
-    );
+    assert_eq!(fs::read_link(&places.policy).unwrap(), Path::new("/somewhere/else"));
 }
 
 #[test]
