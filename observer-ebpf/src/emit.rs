@@ -72,7 +72,8 @@ pub fn now_ns() -> u64 {
 pub fn opened(sk: Sock, socket: &mut Socket, process: u8, task: Task) {
     let header = header(kind::OPENED, process, task, sk, socket);
     let Some(mut entry) = RECORDS.reserve::<Opened>(0) else {
-        return maps::lost(Loss::RingFull);
+        maps::lost(Loss::RingFull);
+        return;
     };
     // SAFETY: all bytes are zero first, and any bytes are a valid record.
     let record = unsafe {

@@ -27,6 +27,7 @@ pub type Name = [u8; NAME_BYTES];
 /// Offsets in the running kernel's structures, in bytes, read by the agent from the kernel's BTF.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(not(target_arch = "bpf"), derive(zerocopy::IntoBytes, zerocopy::Immutable))]
 pub struct Offsets {
     /// `struct sock_common.skc_family`
     pub family: u32,
@@ -110,4 +111,7 @@ impl Loss {
     }
 }
 
-const _: () = assert!(size_of::<Offsets>() == 22 * 4);
+/// [`Offsets`] as words.
+pub const OFFSET_WORDS: usize = 22;
+
+const _: () = assert!(size_of::<Offsets>() == OFFSET_WORDS * 4);

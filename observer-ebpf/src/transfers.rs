@@ -36,7 +36,7 @@ pub fn moved(ctx: &BtfTracePointContext, way: u8) -> i32 {
     let sk: Sock = ctx.arg::<*const c_void>(0);
     let known = match sockets::known(sk) {
         Some(socket) => Some(socket),
-        None => sockets::meet(sk, sockets::role_of(sk)),
+        None => sockets::meet(ctx, sk, sockets::role_of(sk)),
     };
     let Some(socket) = known else {
         return 0;
@@ -108,9 +108,15 @@ fn unseen(sk: Sock, socket: &mut Socket, bytes: u32) -> u32 {
 #[inline(always)]
 fn count_unsampled(source: &Source) {
     match source.call {
-        call::UNKNOWN => maps::lost(Loss::UnsampledCall),
-        call::IO_URING => maps::lost(Loss::IoUring),
-        call::COMPAT => maps::lost(Loss::CompatCall),
+        call::UNKNOWN => {
+            maps::lost(Loss::UnsampledCall);
+        }
+        call::IO_URING => {
+            maps::lost(Loss::IoUring);
+        }
+        call::COMPAT => {
+            maps::lost(Loss::CompatCall);
+        }
         _ => {}
     }
 }
