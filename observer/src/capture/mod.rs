@@ -48,7 +48,8 @@ impl Capture {
         tables.select_ports(&selection.ports())?;
         let ring = Ring::take(&mut programs)?;
         let logger = EbpfLogger::init(&mut programs).ok();
-        probes::attach(&mut programs).context("cannot attach to the kernel's tracepoints; `observer check` says why")?;
+        probes::attach(&mut programs)
+            .context("cannot attach to the kernel's tracepoints; `observer check` says why")?;
         Ok(Capture { selection, tables, ring, logger, _programs: programs })
     }
 

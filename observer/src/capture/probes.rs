@@ -62,11 +62,10 @@ pub fn load() -> Result<Ebpf> {
     let words = OffsetWords::from(offsets::read(&kernel).context("this kernel's structures are not as expected")?);
     drop(kernel);
     let btf = Btf::from_sys_fs().context("cannot read the kernel's BTF")?;
-    let mut programs = EbpfLoader::new()
-        .btf(Some(&btf))
-        .override_global("OFFSETS", &words, true)
-        .load(OBJECT)
-        .map_err(|error| if is_denied(&error) { LoadError::NotPermitted.into() } else { anyhow::Error::from(error) })?;
+    let mut programs =
+        EbpfLoader::new().btf(Some(&btf)).override_global("OFFSETS", &words, true).load(OBJECT).map_err(|error| {
+            if is_denied(&error) { LoadError::NotPermitted.into() } else { anyhow::Error::from(error) }
+        })?;
     for name in PROGRAMS {
         program(&mut programs, name)?.load(name, &btf).map_err(|error| refusal(name, error))?;
     }

@@ -65,9 +65,9 @@ fn tell_sockets(sockets: &[SocketFacts], tell: &mut impl FnMut(&Event<'_>)) {
     let listeners: Vec<&SocketFacts> = sockets.iter().filter(|socket| socket.state == TcpState::LISTEN).collect();
     let is_client = |socket: &SocketFacts| listeners.iter().any(|listener| is_accepted(socket, listener));
     let connections = || {
-        sockets.iter().filter(|socket| {
-            matches!(socket.state, TcpState::ESTABLISHED | TcpState::CLOSE_WAIT | TcpState::SYN_SENT)
-        })
+        sockets
+            .iter()
+            .filter(|socket| matches!(socket.state, TcpState::ESTABLISHED | TcpState::CLOSE_WAIT | TcpState::SYN_SENT))
     };
     for listener in &listeners {
         tell(&Event::Opened(opened(listener, Role::Listener)));
