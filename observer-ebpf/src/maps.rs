@@ -59,7 +59,7 @@ pub static OFFSETS: Offsets = Offsets {
     task_id: 0,
     task_group: 0,
     task_status: 0,
-    reserved: 0,
+    shutdown: 0,
 };
 
 /// One of the running kernel's offsets: the agent sets them before the programs are loaded, and the table is frozen,

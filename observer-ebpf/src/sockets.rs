@@ -113,6 +113,12 @@ pub fn is_tcp(sk: Sock) -> bool {
     load::<u16>(sk, offset!(protocol)) == IPPROTO_TCP
 }
 
+/// The state (`include/net/tcp_states.h`).
+#[inline(always)]
+pub fn state(sk: Sock) -> u8 {
+    load::<u8>(sk, offset!(state))
+}
+
 /// The local port, in host order.
 #[inline(always)]
 pub fn local_port(sk: Sock) -> u16 {
@@ -164,11 +170,10 @@ pub fn copied(sk: Sock) -> Option<u32> {
     Some(load::<u32>(tcp, offset!(copied)))
 }
 
-/// Fills in family, addresses, ports, state and network namespace.
+/// Fills in family, addresses, ports and network namespace.
 #[inline(always)]
 pub fn describe(sk: Sock, opened: &mut Opened) {
     opened.family = load::<u16>(sk, offset!(family));
-    opened.state = load::<u8>(sk, offset!(state));
     let net: *const c_void = load(sk, offset!(net));
     opened.network = load::<u32>(net, offset!(net_inode));
     match opened.family {

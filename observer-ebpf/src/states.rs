@@ -61,7 +61,7 @@ fn connecting(ctx: &BtfTracePointContext, sk: Sock) {
     if bits & process::WATCHED != 0
         && let Some(socket) = sockets::meet(ctx, sk, role::CONNECTED)
     {
-        emit::opened(sk, socket, bits, task);
+        emit::opened(sk, socket, bits, task, TCP_SYN_SENT);
     }
 }
 
@@ -70,7 +70,7 @@ fn accepted(ctx: &BtfTracePointContext, sk: Sock) {
     if sockets::port_bits(sockets::local_port(sk)) & port::LISTENING != 0
         && let Some(socket) = sockets::meet(ctx, sk, role::ACCEPTED)
     {
-        emit::opened(sk, socket, 0, Task::NONE);
+        emit::opened(sk, socket, 0, Task::NONE, TCP_ESTABLISHED);
     }
 }
 
@@ -88,7 +88,7 @@ fn listening(ctx: &BtfTracePointContext, sk: Sock) {
     }
     sockets::mark_listening(local_port);
     if let Some(socket) = sockets::meet(ctx, sk, role::LISTENING) {
-        emit::opened(sk, socket, bits, task);
+        emit::opened(sk, socket, bits, task, TCP_LISTEN);
     }
 }
 
@@ -106,6 +106,8 @@ fn emit_change(sk: Sock, socket: &mut Socket, old: u8, new: u8) {
         local_port: sockets::local_port(sk),
         error: sockets::load::<i32>(sk, offset!(error)),
         local: [0; 16],
+        shutdown: sockets::load::<u8>(sk, offset!(shutdown)),
+        reserved: [0; 7],
     };
     sockets::local_address(sk, &mut change.local);
     entry.write(change);

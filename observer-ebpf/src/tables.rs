@@ -71,8 +71,8 @@ pub struct Offsets {
     pub task_group: u32,
     /// `struct task_struct.thread_info.status` (x86: bit 1 is a 32-bit system call, `TS_COMPAT`)
     pub task_status: u32,
-    /// Keeps the size free of hidden padding.
-    pub reserved: u32,
+    /// `struct sock.sk_shutdown`
+    pub shutdown: u32,
 }
 
 /// Reasons for which the kernel part counts a loss; the index into its counters.

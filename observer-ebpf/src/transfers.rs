@@ -45,7 +45,7 @@ pub fn moved(ctx: &BtfTracePointContext, way: u8) -> i32 {
         return 0;
     }
     if socket.announced == 0 {
-        emit::opened(sk, socket, bits, task);
+        emit::opened(sk, socket, bits, task, sockets::state(sk));
     }
     record(sk, socket, bits, task, way, result, flags);
     0

@@ -29,7 +29,7 @@ pub fn read(btf: &Btf) -> Result<Offsets, BtfError> {
         task_id: of("task_struct", "pid")?,
         task_group: of("task_struct", "tgid")?,
         task_status: task_status(btf)?,
-        reserved: 0,
+        shutdown: of("sock", "sk_shutdown")?,
     })
 }
 
