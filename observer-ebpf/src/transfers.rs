@@ -4,7 +4,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::programs::BtfTracePointContext;
 use observer_ebpf::{
-    limits::{REQUEST_TURN_BYTES, RESPONSE_TURN_BYTES},
+    limits::{REQUEST_TURN_BYTES, RESPONSE_TURN_BYTES, SAMPLE_SIZES},
     record::{Data, call, direction, kind, role},
     tables::{Loss, process},
 };
@@ -16,6 +16,7 @@ use crate::{
     sockets::{self, Sock, Socket},
 };
 
+const SAMPLE_MAX: u32 = SAMPLE_SIZES[SAMPLE_SIZES.len() - 1];
 const EAGAIN: i32 = 11;
 const MSG_PEEK: i32 = 0x2;
 const MSG_TRUNC: i32 = 0x20;
@@ -133,18 +134,18 @@ fn take(socket: &mut Socket, way: u8, bytes: u32, source: &Source) -> u32 {
         return 0;
     }
     let responses = carries_responses(socket.role, way);
-    let whole = if responses { RESPONSE_TURN_BYTES } else { REQUEST_TURN_BYTES };
-    if socket.turn != way {
-        socket.turn = way;
-        socket.budget = whole;
-    } else if responses && socket.budget < bytes && buffers::begins_a_response(source) {
-        // Answers to pipelined requests follow each other without a read between them.
-        socket.budget = whole;
-    }
-    let wanted = if socket.budget < bytes { socket.budget } else { bytes };
+    let is_new_turn = socket.turn != way;
+    socket.turn = way;
     if !source.is_readable() {
         return 0;
     }
-    socket.budget -= wanted;
+    // Answers to pipelined requests follow each other without a read between them.
+    let begins_message = is_new_turn || (responses && socket.budget < bytes && buffers::begins_a_response(source));
+    if begins_message {
+        socket.budget = if responses { RESPONSE_TURN_BYTES } else { REQUEST_TURN_BYTES };
+    }
+    let budget = if begins_message && responses { SAMPLE_MAX } else { socket.budget };
+    let wanted = if budget < bytes { budget } else { bytes };
+    socket.budget = socket.budget.saturating_sub(wanted);
     wanted
 }

@@ -34,8 +34,8 @@ pub enum LoadError {
     NoObject,
     /// `EPERM`.
     #[error(
-        "the kernel refuses to load programs for this user; run the observer as root, or with the capabilities that \
-         `observer check` lists"
+        "the kernel refuses to load programs for this user; run the observer as root, or with CAP_BPF and CAP_PERFMON \
+         (`observer check` lists all that it needs)"
     )]
     NotPermitted,
     /// The verifier's word.
