@@ -4,6 +4,7 @@
 
 pub mod host;
 pub mod event;
+pub mod recording;
 pub mod pipeline;
 pub mod gateways;
 pub mod connection;

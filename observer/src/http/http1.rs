@@ -8,6 +8,9 @@ use super::head::{self, Framing, Head, Side};
 /// Bytes of a chunk's size line that are kept in mind; sizes have at most 16 digits, extensions are passed over.
 const SIZE_DIGITS_MAX: u32 = 16;
 
+/// The end of a chunked body without trailer fields, with the line end of the chunk before.
+pub const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
+
 /// Bytes of one direction, in their order: first known ones, then hidden ones, of which the last may be known again.
 #[derive(Clone, Copy, Debug)]
 pub struct Input<'a> {
@@ -32,6 +35,27 @@ pub enum Part {
     /// Where the message ends lies in hidden bytes. All that follows is taken for it until [`Reader::end`] or
     /// [`Reader::restart`].
     Blurred,
+}
+
+/// What a reader takes the next bytes for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// Empty lines, or the beginning of a message, which takes no bytes.
+    Between,
+    /// A head.
+    Head,
+    /// Nothing until [`Reader::begin_body`].
+    Decision,
+    /// The size at the start of a chunk's line, or what ends it.
+    ChunkSize,
+    /// The rest of a chunk's line, the line end behind its data, or the trailer section.
+    ChunkLine,
+    /// A body.
+    Body,
+    /// All the input; if it ends with [`LAST_CHUNK`], the message ends there.
+    LastChunk,
+    /// All the input, which belongs to no message that the reader follows.
+    Unknown,
 }
 
 /// Reads one direction.
@@ -129,7 +153,6 @@ impl<'a> Input<'a> {
 
     /// Whether the input's last bytes are those of a chunked body without trailer fields.
     fn ends_like_a_chunked_body(&self) -> bool {
-        const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
         if self.hidden == 0 { self.known.ends_with(LAST_CHUNK) } else { self.tail.ends_with(LAST_CHUNK) }
     }
 }
@@ -147,28 +170,49 @@ impl Reader {
 
     /// Reads up to the next part or the input's end. What it takes from `input` belongs to the part it returns.
     pub fn read(&mut self, input: &mut Input<'_>) -> Option<Part> {
-        while input.left() > 0 {
-            let part = match self.state {
-                State::Idle => self.idle(input),
-                State::Head => self.head(input),
-                State::Decide => return None,
-                State::Length(left) => self.length(left, input),
-                State::Chunked(chunk) => self.chunked(chunk, input),
-                State::Blurred { chunked } => {
-                    let ends = chunked && input.ends_like_a_chunked_body();
-                    input.take_all();
-                    ends.then(|| self.finish())
-                }
-                State::UntilClose | State::Lost | State::Tunnel => {
-                    input.take_all();
-                    None
-                }
-            };
+        while input.left() > 0 && self.state != State::Decide {
+            let part = self.step(input);
             if part.is_some() {
                 return part;
             }
         }
         None
+    }
+
+    /// What [`Reader::step`] will take its bytes for.
+    pub fn expected(&self) -> Expected {
+        match self.state {
+            State::Idle => Expected::Between,
+            State::Head => Expected::Head,
+            State::Decide => Expected::Decision,
+            State::Chunked(Chunk::Size { .. }) => Expected::ChunkSize,
+            State::Length(_) | State::Chunked(Chunk::Data(_)) | State::UntilClose => Expected::Body,
+            State::Chunked(
+                Chunk::Extension { .. } | Chunk::DataEnd | Chunk::TrailerStart | Chunk::Trailer | Chunk::LastReturn,
+            ) => Expected::ChunkLine,
+            State::Blurred { chunked: true } => Expected::LastChunk,
+            State::Blurred { chunked: false } | State::Lost | State::Tunnel => Expected::Unknown,
+        }
+    }
+
+    /// Reads as far as all bytes are of the kind [`Reader::expected`] told; [`Reader::read`] is several such steps.
+    pub fn step(&mut self, input: &mut Input<'_>) -> Option<Part> {
+        match self.state {
+            State::Idle => self.idle(input),
+            State::Head => self.head(input),
+            State::Decide => None,
+            State::Length(left) => self.length(left, input),
+            State::Chunked(chunk) => self.chunked(chunk, input),
+            State::Blurred { chunked } => {
+                let ends = chunked && input.ends_like_a_chunked_body();
+                input.take_all();
+                ends.then(|| self.finish())
+            }
+            State::UntilClose | State::Lost | State::Tunnel => {
+                input.take_all();
+                None
+            }
+        }
     }
 
     /// Tells how the body of the head just given out ends. Returns [`Part::End`] if it has none.

@@ -1,0 +1,380 @@
+//! Masks a head in place, however its bytes come.
+//!
+//! Every byte that is overwritten becomes one that the parser takes for the same thing, so a masked head is one
+//! exactly if the head was, with the same lines. Where a call ends within a word, what the word is going to be is not
+//! known: it stays only as far as it is the beginning of one that may stay.
+
+use super::kept::{self, Kept, METHODS, SCHEMES, TARGETS, VERSIONS};
+use crate::http::head::Side;
+
+/// What overwritten bytes become.
+pub const MASK: u8 = b'x';
+
+/// For a byte that no part of a head may have.
+const INVALID: u8 = 1;
+
+/// What a response begins with, for a connection that is out of step.
+const START: &[u8] = b"HTTP/1.";
+
+/// A longer word is none that may stay.
+const WORD_BYTES_MAX: usize = 128;
+
+/// Masks the heads of one direction, one after the other.
+#[derive(Debug)]
+pub struct HeadMask {
+    side: Side,
+    place: Place,
+    /// The word at hand as far as it came in earlier pieces.
+    word: Vec<u8>,
+    /// The field at hand stays.
+    stays: Stays,
+    /// No field has begun.
+    is_first_field: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Before the start line; a few servers send empty lines there.
+    Before,
+    Method,
+    /// Spaces before the target.
+    BeforeTarget,
+    /// In a target that may have a scheme.
+    Scheme,
+    Authority,
+    Path,
+    Query,
+    /// In a target of no form that is needed.
+    OtherTarget,
+    /// Spaces before the version or the status.
+    Gap,
+    Version,
+    Status,
+    Reason,
+    /// In the rest of a line that nothing is needed of.
+    Rest,
+    LineStart,
+    Name,
+    Value,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stays {
+    Not,
+    Whole,
+    UpToQuery,
+}
+
+impl HeadMask {
+    /// Stands at the start of a head.
+    pub fn new(side: Side) -> Self {
+        HeadMask { side, place: Place::Before, word: Vec::new(), stays: Stays::Not, is_first_field: true }
+    }
+
+    /// The next bytes are those of a new head.
+    pub fn restart(&mut self) {
+        self.go(Place::Before);
+        self.stays = Stays::Not;
+        self.is_first_field = true;
+    }
+
+    /// Masks the head's next bytes.
+    pub fn mask(&mut self, mut piece: &mut [u8], kept: &Kept) {
+        while !piece.is_empty() {
+            let taken = self.part(piece, kept);
+            piece = &mut piece[taken..];
+        }
+    }
+
+    /// Masks up to the end of the part at hand. Returns its bytes; 0 only together with another place.
+    fn part(&mut self, piece: &mut [u8], kept: &Kept) -> usize {
+        match self.place {
+            Place::Before => self.pass(
+                piece,
+                is_line_end,
+                match self.side {
+                    Side::Request => Place::Method,
+                    Side::Response => Place::Version,
+                },
+            ),
+            Place::Method => self.method(piece),
+            Place::BeforeTarget => {
+                let is_path = piece.iter().find(|&&byte| byte != b' ') == Some(&b'/');
+                self.pass(piece, is_space, if is_path { Place::Path } else { Place::Scheme })
+            }
+            Place::Scheme => self.scheme(piece),
+            Place::Authority => self.authority(piece),
+            Place::Path | Place::Query | Place::OtherTarget => self.target(piece),
+            Place::Gap => self.pass(
+                piece,
+                is_space,
+                match self.side {
+                    Side::Request => Place::Version,
+                    Side::Response => Place::Status,
+                },
+            ),
+            Place::Version => self.version(piece),
+            Place::Status => self.status(piece),
+            Place::Reason | Place::Rest => self.line(piece),
+            Place::LineStart => self.line_start(piece),
+            Place::Name => self.name(piece, kept),
+            Place::Value => self.value(piece),
+        }
+    }
+
+    /// Passes over bytes of a kind; the first other one is at the next place.
+    fn pass(&mut self, piece: &[u8], is_of_kind: fn(u8) -> bool, next: Place) -> usize {
+        let end = piece.iter().position(|&byte| !is_of_kind(byte));
+        if end.is_some() {
+            self.go(next);
+        }
+        end.unwrap_or(piece.len())
+    }
+
+    fn method(&mut self, piece: &mut [u8]) -> usize {
+        let end = piece.iter().position(|&byte| is_space(byte) || is_line_end(byte));
+        let length = end.unwrap_or(piece.len());
+        let token = &mut piece[..length];
+        self.remember(token, |byte| byte);
+        let stays = match end {
+            Some(_) => METHODS.iter().any(|method| method.as_bytes() == self.word),
+            None => kept::begins(&METHODS, &self.word),
+        };
+        if !stays {
+            mask_method(token);
+        }
+        if let Some(end) = end {
+            self.go(if is_space(piece[end]) { Place::BeforeTarget } else { Place::Rest });
+        }
+        length
+    }
+
+    /// A scheme stays as far as it is one.
+    fn scheme(&mut self, piece: &mut [u8]) -> usize {
+        for at in 0..piece.len() {
+            let byte = piece[at];
+            self.remember(&[byte], |byte| byte.to_ascii_lowercase());
+            if !kept::begins(&SCHEMES, &self.word) {
+                self.go(Place::OtherTarget);
+                return at;
+            }
+            if SCHEMES.iter().any(|scheme| scheme.as_bytes() == self.word) {
+                self.go(Place::Authority);
+                return at + 1;
+            }
+        }
+        piece.len()
+    }
+
+    /// The host stays, what is before an `@` does not: without the authority's end in sight nothing does.
+    fn authority(&mut self, piece: &mut [u8]) -> usize {
+        let end = piece.iter().position(|&byte| matches!(byte, b'/' | b'?' | b' ') || is_line_end(byte));
+        let Some(end) = end else {
+            mask(piece, kept::is_target);
+            return piece.len();
+        };
+        let userinfo = piece[..end].iter().rposition(|&byte| byte == b'@').unwrap_or(0);
+        mask(&mut piece[..userinfo], kept::is_target);
+        self.go(Place::Path);
+        end
+    }
+
+    /// Up to a query or the target's end.
+    fn target(&mut self, piece: &mut [u8]) -> usize {
+        let is_query = self.place == Place::Query;
+        let end = piece.iter().position(|&byte| is_space(byte) || is_line_end(byte) || (byte == b'?' && !is_query));
+        if self.place != Place::Path {
+            let length = end.unwrap_or(piece.len());
+            mask(&mut piece[..length], kept::is_target);
+        }
+        match end {
+            Some(end) if piece[end] == b'?' => {
+                self.go(Place::Query);
+                end + 1
+            }
+            Some(end) => {
+                self.go(if is_space(piece[end]) { Place::Gap } else { Place::Rest });
+                end
+            }
+            None => piece.len(),
+        }
+    }
+
+    fn version(&mut self, piece: &mut [u8]) -> usize {
+        for at in 0..piece.len() {
+            self.remember(&[piece[at]], |byte| byte);
+            if !kept::begins(&VERSIONS, &self.word) {
+                self.go(Place::Rest);
+                return at;
+            }
+            if VERSIONS.iter().any(|version| version.len() == self.word.len()) {
+                self.go(match self.side {
+                    Side::Request => Place::Rest,
+                    Side::Response => Place::Gap,
+                });
+                return at + 1;
+            }
+        }
+        piece.len()
+    }
+
+    /// Three digits.
+    fn status(&mut self, piece: &mut [u8]) -> usize {
+        for (at, &byte) in piece.iter().enumerate() {
+            if self.word.len() == 3 || !byte.is_ascii_digit() {
+                let is_whole = self.word.len() == 3 && is_space(byte);
+                self.go(if is_whole { Place::Reason } else { Place::Rest });
+                return at;
+            }
+            self.word.push(byte);
+        }
+        piece.len()
+    }
+
+    /// The rest of a line. Spaces before a reason stay: the parser asks for one.
+    fn line(&mut self, piece: &mut [u8]) -> usize {
+        let spaces = match self.place {
+            Place::Reason => piece.iter().take_while(|&&byte| is_space(byte)).count(),
+            _ => 0,
+        };
+        let end = memchr::memchr(b'\n', piece).map(|at| at + 1);
+        let length = end.unwrap_or(piece.len());
+        mask(&mut piece[spaces..length], kept::is_text);
+        if end.is_some() {
+            self.go(Place::LineStart);
+        }
+        length
+    }
+
+    fn line_start(&mut self, piece: &[u8]) -> usize {
+        match piece[0] {
+            b'\r' | b'\n' => 1,
+            // An obsolete line folding (RFC 9112, section 5.2) goes on with the field before it.
+            b' ' | b'\t' if !self.is_first_field => {
+                self.go(Place::Value);
+                1
+            }
+            _ => {
+                self.is_first_field = false;
+                self.go(Place::Name);
+                0
+            }
+        }
+    }
+
+    /// A field's name stays if it is one and its end is in sight; its start stays as long as it may become a kept one.
+    fn name(&mut self, piece: &mut [u8], kept: &Kept) -> usize {
+        let end = piece.iter().position(|&byte| matches!(byte, b':' | b'\n'));
+        let length = end.unwrap_or(piece.len());
+        let delimiter = end.map(|end| piece[end]);
+        let name = &mut piece[..length];
+        self.remember(name, |byte| byte.to_ascii_lowercase());
+        let word = self.word.trim_ascii();
+        let stays = match delimiter {
+            Some(b':') => name.trim_ascii().iter().all(|&byte| kept::is_token(byte)),
+            Some(_) => false,
+            None => kept.has_prefix(word),
+        };
+        if !stays {
+            mask(name, kept::is_text);
+        }
+        self.stays = match (delimiter, kept.has(word)) {
+            (Some(b':'), true) if TARGETS.contains(&word) => Stays::UpToQuery,
+            (Some(b':'), true) => Stays::Whole,
+            _ => Stays::Not,
+        };
+        match delimiter {
+            Some(b':') => {
+                self.go(Place::Value);
+                length + 1
+            }
+            Some(_) => {
+                self.go(Place::LineStart);
+                length + 1
+            }
+            None => length,
+        }
+    }
+
+    fn value(&mut self, piece: &mut [u8]) -> usize {
+        let end = memchr::memchr(b'\n', piece).map(|at| at + 1);
+        let length = end.unwrap_or(piece.len());
+        let value = &mut piece[..length];
+        let from = match self.stays {
+            Stays::Not => 0,
+            Stays::Whole => length,
+            Stays::UpToQuery => match memchr::memchr(b'?', value) {
+                Some(query) => {
+                    self.stays = Stays::Not;
+                    query + 1
+                }
+                None => length,
+            },
+        };
+        mask(&mut value[from..], kept::is_text);
+        if end.is_some() {
+            self.go(Place::LineStart);
+        }
+        length
+    }
+
+    fn go(&mut self, place: Place) {
+        self.place = place;
+        self.word.clear();
+    }
+
+    /// Adds to the word at hand; one that is too long is like no other.
+    fn remember(&mut self, bytes: &[u8], spelling: fn(u8) -> u8) {
+        let room = WORD_BYTES_MAX.saturating_sub(self.word.len());
+        self.word.extend(bytes.iter().take(room).map(|&byte| spelling(byte)));
+    }
+}
+
+/// Masks the start of a head that turned out to be none: only that it begins like one stays, since that is where the
+/// pipeline gets into step again.
+pub fn mask_malformed(side: Side, head: &mut [u8]) {
+    let start = match side {
+        Side::Request => head.iter().position(|&byte| is_space(byte) || is_line_end(byte)).unwrap_or(head.len()),
+        Side::Response => START.iter().zip(&*head).take_while(|(expected, byte)| expected == byte).count(),
+    };
+    let (start, rest) = head.split_at_mut(start);
+    if side == Side::Request {
+        mask_method(start);
+    }
+    let spaces = rest.iter().take_while(|&&byte| is_space(byte)).count().min(1);
+    mask(&mut rest[spaces..], kept::is_text);
+}
+
+/// Overwrites bytes; those that end lines or make any line invalid stay.
+fn mask(bytes: &mut [u8], is_valid: fn(u8) -> bool) {
+    for byte in bytes {
+        *byte = match *byte {
+            b'\r' | b'\n' | 0 => *byte,
+            valid if is_valid(valid) => MASK,
+            _ => INVALID,
+        };
+    }
+}
+
+/// What begins like a method goes on to do so.
+fn mask_method(bytes: &mut [u8]) {
+    for byte in bytes {
+        *byte = match *byte {
+            b'A'..=b'Z' => MASK.to_ascii_uppercase(),
+            b'_' | b'-' | 0 => *byte,
+            token if kept::is_token(token) => MASK,
+            _ => INVALID,
+        };
+    }
+}
+
+fn is_space(byte: u8) -> bool {
+    byte == b' '
+}
+
+fn is_line_end(byte: u8) -> bool {
+    matches!(byte, b'\r' | b'\n')
+}
+
+#[cfg(test)]
+mod tests;
