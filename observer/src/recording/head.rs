@@ -51,8 +51,10 @@ enum Place {
     Version,
     Status,
     Reason,
-    /// In the rest of a line that nothing is needed of.
+    /// In the rest of a start line that nothing is needed of.
     Rest,
+    /// Behind a start line that is none, up to the head's end.
+    Malformed,
     LineStart,
     Name,
     Value,
@@ -116,6 +118,10 @@ impl HeadMask {
             Place::Version => self.version(piece),
             Place::Status => self.status(piece),
             Place::Reason | Place::Rest => self.line(piece),
+            Place::Malformed => {
+                mask(piece, kept::is_text);
+                piece.len()
+            }
             Place::LineStart => self.line_start(piece),
             Place::Name => self.name(piece, kept),
             Place::Value => self.value(piece),
@@ -144,7 +150,7 @@ impl HeadMask {
             mask_method(token);
         }
         if let Some(end) = end {
-            self.go(if is_space(piece[end]) { Place::BeforeTarget } else { Place::Rest });
+            self.go(if is_space(piece[end]) { Place::BeforeTarget } else { Place::Malformed });
         }
         length
     }
@@ -193,7 +199,7 @@ impl HeadMask {
                 end + 1
             }
             Some(end) => {
-                self.go(if is_space(piece[end]) { Place::Gap } else { Place::Rest });
+                self.go(if is_space(piece[end]) { Place::Gap } else { Place::Malformed });
                 end
             }
             None => piece.len(),
@@ -204,7 +210,7 @@ impl HeadMask {
         for at in 0..piece.len() {
             self.remember(&[piece[at]], |byte| byte);
             if !kept::begins(&VERSIONS, &self.word) {
-                self.go(Place::Rest);
+                self.go(Place::Malformed);
                 return at;
             }
             if VERSIONS.iter().any(|version| version.len() == self.word.len()) {
@@ -221,12 +227,17 @@ impl HeadMask {
     /// Three digits.
     fn status(&mut self, piece: &mut [u8]) -> usize {
         for (at, &byte) in piece.iter().enumerate() {
-            if self.word.len() == 3 || !byte.is_ascii_digit() {
-                let is_whole = self.word.len() == 3 && is_space(byte);
-                self.go(if is_whole { Place::Reason } else { Place::Rest });
-                return at;
-            }
-            self.word.push(byte);
+            let next = match (self.word.len(), byte) {
+                (0..3, b'0'..=b'9') => {
+                    self.word.push(byte);
+                    continue;
+                }
+                (3, b' ') => Place::Reason,
+                (3, b'\r' | b'\n') => Place::Rest,
+                _ => Place::Malformed,
+            };
+            self.go(next);
+            return at;
         }
         piece.len()
     }

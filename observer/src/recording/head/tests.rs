@@ -87,7 +87,7 @@ fn an_unknown_method_stays_one() {
 
 #[test]
 fn a_start_line_that_is_none_is_overwritten() {
-    assert_eq!(request("SECRET\r\n\r\n"), "XXXXXX\r\n\r\n");
+    assert_eq!(request("SECRET\r\nHost: SECRET\r\n\r\n"), "XXXXXX\r\nxxxxxxxxxxxx\r\n\r\n");
     assert_eq!(request("GET secret SECRET\r\n\r\n"), "GET xxxxxx xxxxxx\r\n\r\n");
     assert_eq!(response("HTTP/1.1 2SECRET\r\n\r\n"), "HTTP/1.1 2xxxxxx\r\n\r\n");
     assert_eq!(response("HTTP/SECRET\r\n\r\n"), "HTTP/xxxxxx\r\n\r\n");
