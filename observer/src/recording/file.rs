@@ -150,7 +150,7 @@ impl Reader {
     ///
     /// # Errors
     /// If the file is cut short or damaged. What came before is sound.
-    pub fn next(&mut self) -> Result<Option<Event<'_>>, RecordingError> {
+    pub fn read(&mut self) -> Result<Option<Event<'_>>, RecordingError> {
         if self.is_at_end {
             return Ok(None);
         }

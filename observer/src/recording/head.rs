@@ -4,7 +4,12 @@
 //! exactly if the head was, with the same lines. Where a call ends within a word, what the word is going to be is not
 //! known: it stays only as far as it is the beginning of one that may stay.
 
-use super::kept::{self, Kept, METHODS, SCHEMES, TARGETS, VERSIONS};
+mod fields;
+mod start_line;
+#[cfg(test)]
+mod tests;
+
+use super::kept::{self, Kept};
 use crate::http::head::Side;
 
 /// What overwritten bytes become.
@@ -137,198 +142,6 @@ impl HeadMask {
         end.unwrap_or(piece.len())
     }
 
-    fn method(&mut self, piece: &mut [u8]) -> usize {
-        let end = piece.iter().position(|&byte| is_space(byte) || is_line_end(byte));
-        let length = end.unwrap_or(piece.len());
-        let token = &mut piece[..length];
-        self.remember(token, |byte| byte);
-        let stays = match end {
-            Some(_) => METHODS.iter().any(|method| method.as_bytes() == self.word),
-            None => kept::begins(&METHODS, &self.word),
-        };
-        if !stays {
-            mask_method(token);
-        }
-        if let Some(end) = end {
-            self.go(if is_space(piece[end]) { Place::BeforeTarget } else { Place::Malformed });
-        }
-        length
-    }
-
-    /// A scheme stays as far as it is one.
-    fn scheme(&mut self, piece: &mut [u8]) -> usize {
-        for at in 0..piece.len() {
-            let byte = piece[at];
-            self.remember(&[byte], |byte| byte.to_ascii_lowercase());
-            if !kept::begins(&SCHEMES, &self.word) {
-                self.go(Place::OtherTarget);
-                return at;
-            }
-            if SCHEMES.iter().any(|scheme| scheme.as_bytes() == self.word) {
-                self.go(Place::Authority);
-                return at + 1;
-            }
-        }
-        piece.len()
-    }
-
-    /// The host stays, what is before an `@` does not: without the authority's end in sight nothing does.
-    fn authority(&mut self, piece: &mut [u8]) -> usize {
-        let end = piece.iter().position(|&byte| matches!(byte, b'/' | b'?' | b' ') || is_line_end(byte));
-        let Some(end) = end else {
-            mask(piece, kept::is_target);
-            return piece.len();
-        };
-        let userinfo = piece[..end].iter().rposition(|&byte| byte == b'@').unwrap_or(0);
-        mask(&mut piece[..userinfo], kept::is_target);
-        self.go(Place::Path);
-        end
-    }
-
-    /// Up to a query or the target's end.
-    fn target(&mut self, piece: &mut [u8]) -> usize {
-        let is_query = self.place == Place::Query;
-        let end = piece.iter().position(|&byte| is_space(byte) || is_line_end(byte) || (byte == b'?' && !is_query));
-        if self.place != Place::Path {
-            let length = end.unwrap_or(piece.len());
-            mask(&mut piece[..length], kept::is_target);
-        }
-        match end {
-            Some(end) if piece[end] == b'?' => {
-                self.go(Place::Query);
-                end + 1
-            }
-            Some(end) => {
-                self.go(if is_space(piece[end]) { Place::Gap } else { Place::Malformed });
-                end
-            }
-            None => piece.len(),
-        }
-    }
-
-    fn version(&mut self, piece: &mut [u8]) -> usize {
-        for at in 0..piece.len() {
-            self.remember(&[piece[at]], |byte| byte);
-            if !kept::begins(&VERSIONS, &self.word) {
-                self.go(Place::Malformed);
-                return at;
-            }
-            if VERSIONS.iter().any(|version| version.len() == self.word.len()) {
-                self.go(match self.side {
-                    Side::Request => Place::Rest,
-                    Side::Response => Place::Gap,
-                });
-                return at + 1;
-            }
-        }
-        piece.len()
-    }
-
-    /// Three digits.
-    fn status(&mut self, piece: &mut [u8]) -> usize {
-        for (at, &byte) in piece.iter().enumerate() {
-            let next = match (self.word.len(), byte) {
-                (0..3, b'0'..=b'9') => {
-                    self.word.push(byte);
-                    continue;
-                }
-                (3, b' ') => Place::Reason,
-                (3, b'\r' | b'\n') => Place::Rest,
-                _ => Place::Malformed,
-            };
-            self.go(next);
-            return at;
-        }
-        piece.len()
-    }
-
-    /// The rest of a line. Spaces before a reason stay: the parser asks for one.
-    fn line(&mut self, piece: &mut [u8]) -> usize {
-        let spaces = match self.place {
-            Place::Reason => piece.iter().take_while(|&&byte| is_space(byte)).count(),
-            _ => 0,
-        };
-        let end = memchr::memchr(b'\n', piece).map(|at| at + 1);
-        let length = end.unwrap_or(piece.len());
-        mask(&mut piece[spaces..length], kept::is_text);
-        if end.is_some() {
-            self.go(Place::LineStart);
-        }
-        length
-    }
-
-    fn line_start(&mut self, piece: &[u8]) -> usize {
-        match piece[0] {
-            b'\r' | b'\n' => 1,
-            // An obsolete line folding (RFC 9112, section 5.2) goes on with the field before it.
-            b' ' | b'\t' if !self.is_first_field => {
-                self.go(Place::Value);
-                1
-            }
-            _ => {
-                self.is_first_field = false;
-                self.go(Place::Name);
-                0
-            }
-        }
-    }
-
-    /// A field's name stays if it is one and its end is in sight; its start stays as long as it may become a kept one.
-    fn name(&mut self, piece: &mut [u8], kept: &Kept) -> usize {
-        let end = piece.iter().position(|&byte| matches!(byte, b':' | b'\n'));
-        let length = end.unwrap_or(piece.len());
-        let delimiter = end.map(|end| piece[end]);
-        let name = &mut piece[..length];
-        self.remember(name, |byte| byte.to_ascii_lowercase());
-        let word = self.word.trim_ascii();
-        let stays = match delimiter {
-            Some(b':') => name.trim_ascii().iter().all(|&byte| kept::is_token(byte)),
-            Some(_) => false,
-            None => kept.has_prefix(word),
-        };
-        if !stays {
-            mask(name, kept::is_text);
-        }
-        self.stays = match (delimiter, kept.has(word)) {
-            (Some(b':'), true) if TARGETS.contains(&word) => Stays::UpToQuery,
-            (Some(b':'), true) => Stays::Whole,
-            _ => Stays::Not,
-        };
-        match delimiter {
-            Some(b':') => {
-                self.go(Place::Value);
-                length + 1
-            }
-            Some(_) => {
-                self.go(Place::LineStart);
-                length + 1
-            }
-            None => length,
-        }
-    }
-
-    fn value(&mut self, piece: &mut [u8]) -> usize {
-        let end = memchr::memchr(b'\n', piece).map(|at| at + 1);
-        let length = end.unwrap_or(piece.len());
-        let value = &mut piece[..length];
-        let from = match self.stays {
-            Stays::Not => 0,
-            Stays::Whole => length,
-            Stays::UpToQuery => match memchr::memchr(b'?', value) {
-                Some(query) => {
-                    self.stays = Stays::Not;
-                    query + 1
-                }
-                None => length,
-            },
-        };
-        mask(&mut value[from..], kept::is_text);
-        if end.is_some() {
-            self.go(Place::LineStart);
-        }
-        length
-    }
-
     fn go(&mut self, place: Place) {
         self.place = place;
         self.word.clear();
@@ -386,6 +199,3 @@ fn is_space(byte: u8) -> bool {
 fn is_line_end(byte: u8) -> bool {
     matches!(byte, b'\r' | b'\n')
 }
-
-#[cfg(test)]
-mod tests;

@@ -33,7 +33,7 @@ pub fn replay(path: &Path, config: &Config, options: &Options) -> Result<String,
     };
     let metrics = Metrics::new(metrics::Options { per_gateway_label: options.per_gateway_label, ..Default::default() });
     let mut pipeline = Pipeline::new(pipeline_options, Attribution::new(config), metrics);
-    while let Some(event) = recording.next()? {
+    while let Some(event) = recording.read()? {
         pipeline.handle(&event);
     }
     pipeline.publish();

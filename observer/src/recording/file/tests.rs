@@ -47,7 +47,7 @@ fn read(path: &Path) -> (usize, Option<RecordingError>) {
         Err(error) => return (0, Some(error)),
     };
     for read in 0.. {
-        match reader.next() {
+        match reader.read() {
             Ok(Some(event)) => assert_eq!(event, events()[read], "event {read}"),
             Ok(None) => return (read, None),
             Err(error) => return (read, Some(error)),
@@ -82,8 +82,8 @@ fn what_is_written_is_read_again() {
 fn the_end_can_be_asked_for_again() {
     let folder = tempfile::tempdir().unwrap();
     let mut reader = Reader::open(&recording(&folder)).unwrap();
-    while reader.next().unwrap().is_some() {}
-    assert_eq!(reader.next().unwrap(), None);
+    while reader.read().unwrap().is_some() {}
+    assert_eq!(reader.read().unwrap(), None);
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn a_byte_changed_anywhere_causes_no_panic() {
         bytes[at] ^= 0x5a;
         fs::write(&path, &bytes).unwrap();
         let Ok(mut reader) = Reader::open(&path) else { continue };
-        while let Ok(Some(_)) = reader.next() {}
+        while let Ok(Some(_)) = reader.read() {}
     }
 }
 
@@ -181,6 +181,6 @@ fn the_largest_event_fits_and_a_larger_one_is_refused() {
     assert!(matches!(error, RecordingError::EventTooLong { .. }), "{error}");
     writer.finish().unwrap();
     let mut reader = Reader::open(&path).unwrap();
-    assert!(matches!(reader.next(), Ok(Some(Event::Data(data))) if data.sample == largest));
-    assert!(matches!(reader.next(), Ok(None)));
+    assert!(matches!(reader.read(), Ok(Some(Event::Data(data))) if data.sample == largest));
+    assert!(matches!(reader.read(), Ok(None)));
 }
