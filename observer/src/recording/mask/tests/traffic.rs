@@ -252,27 +252,38 @@ fn script(choices: &mut Choices<'_>, client: u64) -> Vec<Step> {
 }
 
 fn ending(choices: &mut Choices<'_>, socket: Cookie) -> Vec<Step> {
-    let after = Step::Bytes(socket, Direction::Received, b"GET /orders/end?jJ~ HTTP/1.1\r\n\r\n".to_vec());
-    match choices.below(8) {
-        0 => vec![],
+    let mut steps = match choices.below(8) {
+        0 => return Vec::new(),
         1 => vec![Step::State(socket, TcpState::CloseWait), Step::State(socket, TcpState::LastAck)],
-        2 => vec![Step::State(socket, TcpState::FinWait), Step::Result(socket, 0), after],
-        3 => vec![Step::Result(socket, 0), Step::State(socket, TcpState::Close)],
-        4 => vec![Step::State(socket, TcpState::FinWait), Step::Result(socket, -104), after],
-        5 => vec![Step::Exit, after],
-        6 => vec![after, Step::State(socket, TcpState::Close)],
-        _ => vec![Step::State(socket, TcpState::Close), Step::Open(socket, Origin::Midway), after],
+        2 => vec![Step::State(socket, TcpState::FinWait), Step::Result(socket, 0)],
+        3 => vec![Step::Result(socket, 0)],
+        4 => vec![Step::State(socket, TcpState::FinWait), Step::Result(socket, -104)],
+        5 => vec![Step::Exit],
+        6 => vec![],
+        _ => vec![Step::State(socket, TcpState::Close), Step::Open(socket, Origin::Midway)],
+    };
+    // What comes behind shows whether both followed the ending alike.
+    for method in ["GET", "HEAD", "GET"] {
+        let request = format!("{method} /orders/end?jJ~ HTTP/1.1\r\n\r\n");
+        let length = if method == "HEAD" { 0 } else { 3 };
+        let answer = format!("HTTP/1.1 200 jJ~\r\nContent-Length: 3\r\n\r\n{}", &"jJ~"[..length]);
+        steps.push(Step::Bytes(socket, Direction::Received, request.into()));
+        steps.push(Step::Bytes(socket, Direction::Sent, answer.into()));
     }
+    steps.push(Step::State(socket, TcpState::Close));
+    steps
 }
 
 fn upstream_steps(choices: &mut Choices<'_>, socket: Cookie, request: &Request) -> Vec<Step> {
     let mut steps = vec![Step::Open(socket, Origin::Beginning), Step::State(socket, TcpState::Established)];
-    steps.push(Step::Bytes(socket, Direction::Sent, request.forwarded.clone()));
-    steps.push(Step::Bytes(socket, Direction::Received, response(choices, request)));
-    match choices.below(3) {
-        0 => {}
-        1 => steps.push(Step::Result(socket, 0)),
-        _ => steps.push(Step::State(socket, TcpState::Close)),
+    for _ in 0..1 + choices.below(2) {
+        steps.push(Step::Bytes(socket, Direction::Sent, request.forwarded.clone()));
+        steps.push(Step::Bytes(socket, Direction::Received, response(choices, request)));
+        match choices.below(3) {
+            0 => {}
+            1 => steps.push(Step::Result(socket, 0)),
+            _ => steps.push(Step::State(socket, TcpState::Close)),
+        }
     }
     steps
 }
