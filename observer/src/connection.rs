@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::event::{Call, Data, Direction, Nanoseconds, Opened, Origin, Role, TcpState};
+use crate::event::{Call, Data, Direction, Nanoseconds, Opened, Origin, Role, StateChange, TcpState};
 use crate::exchange::{Ending, Exchange, ExchangeId, Unobserved};
 use crate::gateways::GatewayId;
 use crate::http::head::{Framing, Side};
@@ -136,7 +136,7 @@ impl Connection {
     }
 
     /// The open exchanges, oldest first.
-    pub fn exchanges(&self) -> impl DoubleEndedIterator<Item = &Exchange> {
+    pub fn exchanges(&self) -> impl Iterator<Item = &Exchange> {
         self.exchanges.iter()
     }
 
@@ -181,8 +181,8 @@ impl Connection {
     }
 
     /// Takes a TCP state change. Returns whether the gateway is done with the connection.
-    pub fn state(&mut self, new: TcpState, time_ns: Nanoseconds, moments: &mut Vec<Moment>) -> bool {
-        match new {
+    pub fn state(&mut self, change: &StateChange, moments: &mut Vec<Moment>) -> bool {
+        match change.new {
             TcpState::CloseWait => {
                 self.peer_closed = true;
                 false
@@ -190,19 +190,16 @@ impl Connection {
             TcpState::FinWait => {
                 self.gateway_closed = true;
                 self.end_open_response(moments);
-                // nginx reads an unwanted body away after it has closed its own side.
-                let lingers =
-                    self.exchanges.iter().any(|open| open.response.head.is_some() && !open.request.is_complete);
-                if !lingers {
+                if change.is_closed {
                     self.close(moments);
                 }
-                !lingers
+                change.is_closed
             }
             TcpState::LastAck | TcpState::Close => {
-                if !self.gateway_closed && new == TcpState::Close {
+                if !self.gateway_closed && change.new == TcpState::Close {
                     self.peer_closed = true;
                 }
-                self.touch_unread_body(time_ns);
+                self.touch_lingering(change.time_ns);
                 self.close(moments);
                 true
             }
@@ -426,11 +423,17 @@ impl Connection {
 
     fn pop_complete(&mut self, moments: &mut Vec<Moment>) {
         while let Some(open) = self.exchanges.front() {
-            if !(open.request.is_complete && open.response.is_complete) {
+            if !(open.request.is_complete && open.response.is_complete) || self.holds(open) {
                 return;
             }
             self.pop(Ending::Complete, moments);
         }
+    }
+
+    /// A client's last exchange ends with the connection: the gateway may linger.
+    fn holds(&self, open: &Exchange) -> bool {
+        let is_last = open.response.head.as_ref().is_some_and(|head| head.close);
+        is_last && self.opened.role == Role::Client && !self.is_closed
     }
 
     fn pop(&mut self, ending: Ending, moments: &mut Vec<Moment>) {
@@ -459,7 +462,7 @@ impl Connection {
                 self.end_open_response(moments);
             }
             Role::Client | Role::Listener => {
-                self.touch_unread_body(time_ns);
+                self.touch_lingering(time_ns);
                 if self.gateway_closed {
                     self.close(moments);
                 }
@@ -469,17 +472,18 @@ impl Connection {
 
     fn failed(&mut self, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
         self.peer_closed |= !self.gateway_closed;
-        self.touch_unread_body(time_ns);
+        self.touch_lingering(time_ns);
         if self.gateway_closed {
             self.close(moments);
         }
     }
 
-    /// nginx ends a request whose body it reads away when the body or the connection ends.
-    fn touch_unread_body(&mut self, time_ns: Nanoseconds) {
+    /// nginx ends a request whose body it reads away when the body ends, and one behind which it lingers when the
+    /// connection does (`ngx_http_set_lingering_close`).
+    fn touch_lingering(&mut self, time_ns: Nanoseconds) {
         if let Some(open) = self.exchanges.front_mut()
             && open.response.is_complete
-            && !open.request.is_complete
+            && (self.gateway_closed || !open.request.is_complete)
         {
             open.request.last_ns = open.request.last_ns.max(time_ns);
         }

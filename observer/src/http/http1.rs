@@ -8,9 +8,6 @@ use super::head::{self, Framing, Head, Side};
 /// Bytes of a chunk's size line that are kept in mind; sizes have at most 16 digits, extensions are passed over.
 const SIZE_DIGITS_MAX: u32 = 16;
 
-/// The end of a chunked body without trailer fields, with the line end of the chunk before.
-pub const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
-
 /// Bytes of one direction, in their order: first known ones, then hidden ones, of which the last may be known again.
 #[derive(Clone, Copy, Debug)]
 pub struct Input<'a> {
@@ -52,7 +49,7 @@ pub enum Expected {
     ChunkLine,
     /// A body.
     Body,
-    /// All the input; if it ends with [`LAST_CHUNK`], the message ends there.
+    /// All the input; if [`end_of_chunks`] finds one, the message ends there.
     LastChunk,
     /// All the input, which belongs to no message that the reader follows.
     Unknown,
@@ -153,7 +150,19 @@ impl<'a> Input<'a> {
 
     /// Whether the input's last bytes are those of a chunked body without trailer fields.
     fn ends_like_a_chunked_body(&self) -> bool {
-        if self.hidden == 0 { self.known.ends_with(LAST_CHUNK) } else { self.tail.ends_with(LAST_CHUNK) }
+        !end_of_chunks(if self.hidden == 0 { self.known } else { self.tail }).is_empty()
+    }
+}
+
+/// What shows in an input's last bytes that a chunked body without trailer fields ends with them: the last chunk behind
+/// a chunk's line end, or in a buffer of its own. Empty if nothing does.
+pub fn end_of_chunks(last: &[u8]) -> &[u8] {
+    const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+    const BEHIND_DATA: &[u8] = b"\r\n0\r\n\r\n";
+    match last.strip_suffix(BEHIND_DATA) {
+        Some(before) => &last[before.len()..],
+        None if last == LAST_CHUNK => last,
+        None => &[],
     }
 }
 

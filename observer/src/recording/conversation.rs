@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use super::kept::Kept;
 use super::stream::{Pass, Stream};
-use crate::event::{Data, Direction, Opened, Origin, Role, TcpState};
+use crate::event::{Data, Direction, Opened, Origin, Role, StateChange, TcpState};
 use crate::http::head::{Framing, Head, Side};
 use crate::http::http1::{Input, Part};
 
@@ -33,7 +33,6 @@ struct Open {
     request: Option<Box<Head>>,
     is_request_complete: bool,
     is_request_malformed: bool,
-    has_response: bool,
     is_response_complete: bool,
 }
 
@@ -73,12 +72,12 @@ impl Conversation {
     }
 
     /// Takes a TCP state change.
-    pub fn state(&mut self, new: TcpState) {
-        match new {
+    pub fn state(&mut self, change: &StateChange) {
+        match change.new {
             TcpState::FinWait => {
                 self.gateway_closed = true;
                 self.end_open_response();
-                if !self.exchanges.iter().any(|open| open.has_response && !open.is_request_complete) {
+                if change.is_closed {
                     self.close();
                 }
             }
@@ -180,11 +179,9 @@ impl Conversation {
     }
 
     fn response_head(&mut self, at: usize, head: &Head) {
-        let open = &mut self.exchanges[at];
-        let method = open.request.as_ref().map_or("", |request| request.method());
+        let method = self.exchanges[at].request.as_ref().map_or("", |request| request.method());
         let framing = head.response_framing(method);
         let is_interim = head.is_interim();
-        open.has_response |= !is_interim;
         let is_complete = self.responses.reader.begin_body(framing).is_some();
         if framing == Framing::Tunnel {
             self.requests.reader.begin_body(Framing::Tunnel);

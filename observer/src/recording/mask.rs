@@ -8,7 +8,7 @@ use super::head::MASK;
 use super::kept::Kept;
 use crate::event::{Cookie, Data, Event, Opened, Process, ProcessChange, Role, StateChange, TcpState};
 use crate::gateways::Gateways;
-use crate::http::http1::LAST_CHUNK;
+use crate::http::http1::end_of_chunks;
 use crate::pipeline::CONNECTIONS_MAX;
 
 /// Sockets that are followed at once: as many as the pipeline follows. Of others nothing stays.
@@ -65,10 +65,9 @@ impl Masker {
         }
         let tail = &mut self.tail[..data.tail.len().min(TAIL_BYTES)];
         tail.fill(MASK);
-        if data.tail.len() <= TAIL_BYTES && data.tail.ends_with(LAST_CHUNK) {
-            let from = tail.len() - LAST_CHUNK.len();
-            tail[from..].copy_from_slice(LAST_CHUNK);
-        }
+        let end = end_of_chunks(&data.tail[..tail.len()]);
+        let from = tail.len() - end.len();
+        tail[from..].copy_from_slice(end);
         Data { sample: &self.sample, tail, ..*data }
     }
 
@@ -79,7 +78,7 @@ impl Masker {
         if change.new == TcpState::Close {
             self.conversations.remove(&change.socket);
         } else if let Some(conversation) = self.conversations.get_mut(&change.socket) {
-            conversation.state(change.new);
+            conversation.state(change);
         }
     }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::head::{self, HeadMask, MASK};
 use super::kept::Kept;
 use crate::http::head::Side;
-use crate::http::http1::{Expected, Input, LAST_CHUNK, Part, Reader};
+use crate::http::http1::{Expected, Input, Part, Reader, end_of_chunks};
 
 /// One direction.
 #[derive(Debug)]
@@ -96,9 +96,8 @@ impl<'a> Pass<'a> {
             }),
             Expected::ChunkLine => self.keep_those(range, is_line_end),
             Expected::LastChunk => {
-                if self.sample[range.clone()].ends_with(LAST_CHUNK) {
-                    self.keep_those(range.end - LAST_CHUNK.len()..range.end, |_| true);
-                }
+                let end = end_of_chunks(&self.sample[range.clone()]);
+                self.keep_those(range.end - end.len()..range.end, |_| true);
             }
             Expected::Decision | Expected::Body | Expected::Unknown => {}
         }

@@ -143,12 +143,13 @@ fn a_tail_stays_only_where_it_ends_a_chunked_body() {
     recorded.open(CLIENT, Origin::Beginning);
     recorded.call(CLIENT, Received, b"0123456789SECRET", 4);
     recorded.call(CLIENT, Received, b"0123456789SECRET\r\n0\r\n\r\n", 4);
+    recorded.data(CLIENT, Received, 5, b"", b"0\r\n\r\n");
     let masked = masked(&recorded);
     let tails = masked.events().filter_map(|event| match event {
         Event::Data(data) => Some(String::from_utf8_lossy(data.tail).into_owned()),
         _ => None,
     });
-    assert_eq!(tails.collect::<Vec<_>>(), ["xxxxxxxx", "x\r\n0\r\n\r\n"]);
+    assert_eq!(tails.collect::<Vec<_>>(), ["xxxxxxxx", "x\r\n0\r\n\r\n", "0\r\n\r\n"]);
 }
 
 #[test]

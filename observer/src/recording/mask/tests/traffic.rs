@@ -113,6 +113,10 @@ impl Recorded {
     }
 
     pub fn state(&mut self, socket: Cookie, new: TcpState) {
+        self.change(socket, new, new == TcpState::Close);
+    }
+
+    fn change(&mut self, socket: Cookie, new: TcpState, is_closed: bool) {
         let time_ns = self.tick();
         let change = StateChange {
             time_ns,
@@ -123,6 +127,7 @@ impl Recorded {
             local_port: socket as u16,
             local: [10, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
             error: 0,
+            is_closed,
         };
         self.push(&Event::State(change));
     }
@@ -181,6 +186,8 @@ enum Step {
     Open(Cookie, Origin),
     Bytes(Cookie, Direction, Vec<u8>),
     State(Cookie, TcpState),
+    /// The gateway closed first.
+    Close(Cookie),
     /// The end of the stream, or an error.
     Result(Cookie, i32),
     Exit,
@@ -197,6 +204,7 @@ pub fn of(choices: &[u8]) -> Recorded {
         match step {
             Step::Open(socket, origin) => recorded.open(socket, origin),
             Step::State(socket, new) => recorded.state(socket, new),
+            Step::Close(socket) => recorded.change(socket, TcpState::FinWait, true),
             Step::Result(socket, result) => recorded.data(socket, Direction::Received, result, b"", b""),
             Step::Exit => recorded.exit(),
             Step::Bytes(socket, direction, bytes) => calls(&mut choices, &mut recorded, socket, direction, &bytes),
@@ -252,7 +260,7 @@ fn script(choices: &mut Choices<'_>, client: u64) -> Vec<Step> {
 }
 
 fn ending(choices: &mut Choices<'_>, socket: Cookie) -> Vec<Step> {
-    let mut steps = match choices.below(8) {
+    let mut steps = match choices.below(9) {
         0 => return Vec::new(),
         1 => vec![Step::State(socket, TcpState::CloseWait), Step::State(socket, TcpState::LastAck)],
         2 => vec![Step::State(socket, TcpState::FinWait), Step::Result(socket, 0)],
@@ -260,6 +268,7 @@ fn ending(choices: &mut Choices<'_>, socket: Cookie) -> Vec<Step> {
         4 => vec![Step::State(socket, TcpState::FinWait), Step::Result(socket, -104)],
         5 => vec![Step::Exit],
         6 => vec![],
+        7 => vec![Step::Close(socket)],
         _ => vec![Step::State(socket, TcpState::Close), Step::Open(socket, Origin::Midway)],
     };
     // What comes behind shows whether both followed the ending alike.
