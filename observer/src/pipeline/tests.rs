@@ -1,1 +1,6 @@
-
+mod clients;
+mod gateways;
+mod page;
+mod random;
+mod script;
+mod upstreams;
