@@ -163,8 +163,9 @@ impl Connection {
         match u64::try_from(data.result) {
             Ok(0) => self.end_of_stream(data.direction, data.time_ns, moments),
             Ok(bytes) => {
-                let sampled = data.sample.len() as u64;
-                let input = Input::new(data.sample, bytes.saturating_sub(sampled), data.tail);
+                // A damaged recording may claim anything.
+                let sampled = data.sample.len().min(data.result as usize);
+                let input = Input::new(&data.sample[..sampled], bytes - sampled as u64, data.tail);
                 let piece = Piece {
                     input,
                     time_ns: data.time_ns,
@@ -174,7 +175,7 @@ impl Connection {
                     },
                 };
                 self.feed(side, piece, moments);
-                *self.offset(data.direction) = data.offset + bytes;
+                *self.offset(data.direction) = data.offset.saturating_add(bytes);
             }
             Err(_) => self.failed(data.time_ns, moments),
         }

@@ -101,3 +101,13 @@ fn an_idle_connection_found_by_a_scan_is_in_step_from_its_first_request_on() {
     wire.writes(2, ok(""));
     assert_eq!(wire.over(), ["GET /a 28+38 bytes 1-2 ms: 200"]);
 }
+
+#[test]
+fn a_record_with_impossible_numbers_is_taken_as_far_as_it_goes() {
+    let mut wire = Wire::client();
+    let (request, data) = (get("/a"), wire.data(1, Direction::Received, 3));
+    wire.call(Data { sample: request.as_bytes(), ..data });
+    assert_eq!(wire.connection.exchange(0).unwrap().request.bytes, 3, "never more than the call moved");
+    wire.connection.data(&Data { offset: u64::MAX, ..wire.data(2, Direction::Received, 5) }, &mut wire.moments);
+    assert_eq!(wire.over(), ["- - 3+0 bytes 1-1 ms: unobserved records_lost"]);
+}

@@ -93,7 +93,7 @@ fn data() -> impl Strategy<Value = (Data<'static>, Offset)> {
     let offset = prop_oneof![
         30 => Just(Offset::InStep),
         2 => (1..100_u64).prop_map(Offset::Jump),
-        1 => any::<u64>().prop_map(Offset::Any),
+        1 => prop_oneof![any::<u64>(), Just(u64::MAX)].prop_map(Offset::Any),
     ];
     let result = prop_oneof![20 => Just(None), 2 => Just(Some(0)), 2 => any::<i32>().prop_map(Some)];
     let hidden = prop_oneof![6 => Just(0), 1 => 0..5000_i32];
