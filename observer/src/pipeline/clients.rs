@@ -42,9 +42,10 @@ impl Pipeline {
             }
         }
         let Some(connection) = self.connections.get_mut(&socket) else { return };
+        // Of requests read ahead, a gateway turns to the next when it is done with the one before.
         if thread != 0
-            && let Some(open) = connection.exchanges().next_back()
-            && open.response.began_ns.is_none()
+            && let Some(open) = connection.exchanges().next()
+            && open.response.head.is_none()
         {
             self.pairing.client_read(thread, open.id);
         }

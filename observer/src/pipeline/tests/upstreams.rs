@@ -62,6 +62,42 @@ fn requests_side_by_side_on_one_thread_keep_their_own_upstreams() {
     assert_eq!(script.told(), expected);
 }
 
+/// One read brings them all, but a gateway goes from one to the next.
+#[test]
+fn pipelined_requests_keep_their_own_upstreams() {
+    let mut script = Script::new();
+    let client = script.accepts(1);
+    script.reads(1, client, get("/orders") + &get("/users") + &get("/orders"));
+    for (at, upstream) in [(2, ORDERS), (12, USERS), (22, ORDERS)] {
+        asks(&mut script, at, upstream, "/stripped", 5);
+        script.writes(at + 9, client, answer(200, ""));
+    }
+    let expected = ["orders: 200 x2, 66+76 bytes, 10+10=20 ms", "users: 200 x1, 32+38 bytes, 5+5=10 ms"];
+    assert_eq!(script.told(), expected);
+}
+
+/// The body of one comes in while the other is asked for.
+#[test]
+fn an_interim_response_does_not_end_the_wait_for_an_upstream() {
+    let mut script = Script::new();
+    let (a, b) = (script.accepts(1), script.accepts(1));
+    let head = "POST /orders HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n";
+    script.reads(1, a, head);
+    script.writes(1, a, "HTTP/1.1 100 Continue\r\n\r\n");
+    script.reads(2, b, get("/users"));
+    let to_users = script.connected(3, USERS);
+    script.writes(3, to_users, get("/stripped"));
+    script.reads(5, a, "body");
+    let to_orders = script.connected(6, ORDERS);
+    script.writes(6, to_orders, "POST /other HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody");
+    script.reads(8, to_orders, answer(201, ""));
+    script.writes(9, a, answer(201, ""));
+    script.reads(10, to_users, answer(200, ""));
+    script.writes(11, b, answer(200, ""));
+    let expected = ["orders: 201 x1, 79+63 bytes, 6+2=8 ms", "users: 200 x1, 32+38 bytes, 2+7=9 ms"];
+    assert_eq!(script.told(), expected);
+}
+
 #[test]
 fn a_refused_connect_is_an_upstream_without_a_request() {
     let mut script = Script::new();
