@@ -190,12 +190,12 @@ impl Connection {
             }
             TcpState::FinWait => {
                 self.gateway_closed = true;
-                self.end_open_response(moments);
+                self.end_open_response(Some(time_ns), moments);
                 // nginx reads an unwanted body away after it has closed its own side.
                 let lingers =
                     self.exchanges.iter().any(|open| open.response.head.is_some() && !open.request.is_complete);
                 if !lingers {
-                    self.close(moments);
+                    self.close(time_ns, moments);
                 }
                 !lingers
             }
@@ -204,7 +204,7 @@ impl Connection {
                     self.peer_closed = true;
                 }
                 self.touch_unread_body(time_ns);
-                self.close(moments);
+                self.close(time_ns, moments);
                 true
             }
             TcpState::Established | TcpState::SynSent | TcpState::Listen | TcpState::Other(_) => false,
@@ -457,12 +457,12 @@ impl Connection {
         self.peer_closed |= !self.gateway_closed;
         match self.opened.role {
             Role::Upstream => {
-                self.end_open_response(moments);
+                self.end_open_response(Some(time_ns), moments);
             }
             Role::Client | Role::Listener => {
                 self.touch_unread_body(time_ns);
                 if self.gateway_closed {
-                    self.close(moments);
+                    self.close(time_ns, moments);
                 }
             }
         }
@@ -472,7 +472,7 @@ impl Connection {
         self.peer_closed |= !self.gateway_closed;
         self.touch_unread_body(time_ns);
         if self.gateway_closed {
-            self.close(moments);
+            self.close(time_ns, moments);
         }
     }
 
@@ -486,28 +486,38 @@ impl Connection {
         }
     }
 
-    /// The connection's end completes a response that has no other end.
-    fn end_open_response(&mut self, moments: &mut Vec<Moment>) {
-        if self.responses.is_open_ended()
-            && let Some(number) = self.current_response()
-        {
-            self.responses.end();
-            self.response_ended(number, moments);
+    /// The connection's end completes a response that has no other end, and is the end of one without length.
+    fn end_open_response(&mut self, closed_ns: Option<Nanoseconds>, moments: &mut Vec<Moment>) {
+        if !self.responses.is_open_ended() {
+            return;
         }
+        let Some(number) = self.current_response() else { return };
+        if let Some(closed_ns) = closed_ns
+            && let Some(open) = self.exchange_mut(number)
+            && let Some(head) = &open.response.head
+            && head.response_framing(open.method()) == Framing::UntilClose
+        {
+            open.response.last_ns = open.response.last_ns.max(closed_ns);
+        }
+        self.responses.end();
+        self.response_ended(number, moments);
     }
 
     /// A new request completes a response whose end lies in hidden bytes.
     fn end_blurred_response(&mut self, moments: &mut Vec<Moment>) {
         if !self.requests.is_in_message() {
-            self.end_open_response(moments);
+            self.end_open_response(None, moments);
         }
     }
 
-    fn close(&mut self, moments: &mut Vec<Moment>) {
-        self.end_open_response(moments);
+    fn close(&mut self, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
+        self.end_open_response(Some(time_ns), moments);
         let ending = if self.peer_closed { Ending::ByPeer } else { Ending::ByGateway };
         // What was answered in full is complete, whatever of its body was never read.
-        while let Some(open) = self.exchanges.front() {
+        while let Some(open) = self.exchanges.front_mut() {
+            if !open.response.is_complete {
+                open.response.last_ns = open.response.last_ns.max(time_ns);
+            }
             let ending = if open.response.is_complete || open.is_upgraded { Ending::Complete } else { ending };
             self.pop(ending, moments);
         }

@@ -68,8 +68,9 @@ fn a_response_without_length_ends_with_the_connection() {
     wire.reads(1, "GET /a HTTP/1.0\r\n\r\n");
     wire.writes(2, "HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 ");
     wire.writes(5, "HTTP/1.1 404 in a body\r\n\r\n");
+    // The gateway closes when it has seen the upstream's end.
     wire.gateway_closes(6);
-    assert_eq!(wire.over(), ["GET /a 19+54 bytes 1-5 ms: 200"]);
+    assert_eq!(wire.over(), ["GET /a 19+54 bytes 1-6 ms: 200"]);
 }
 
 #[test]
@@ -79,7 +80,7 @@ fn an_upstreams_response_without_length_ends_with_its_stream() {
     wire.reads(2, "HTTP/1.0 200 OK\r\n\r\nabc");
     wire.turns(3, TcpState::CloseWait);
     wire.reads_end(4);
-    assert_eq!(wire.over(), ["GET /a 28+22 bytes 0-2 ms: 200"]);
+    assert_eq!(wire.over(), ["GET /a 28+22 bytes 0-4 ms: 200"]);
 }
 
 #[test]
@@ -160,7 +161,7 @@ fn of_a_tunnel_the_handshake_is_ingress_and_all_bytes_are_egress() {
     wire.reads_hidden(5, "", 70_000, b"");
     wire.writes_hidden(6, "", 900, b"");
     assert_eq!((wire.over().len(), wire.phase()), (0, Phase::Writing));
-    wire.gateway_closes(6);
+    wire.gateway_closes(60);
     let egress = SWITCHED.len() + 19 + 900;
-    assert_eq!(wire.over(), [format!("GET /ws {}+{egress} bytes 1-6 ms: 101", UPGRADE.len())]);
+    assert_eq!(wire.over(), [format!("GET /ws {}+{egress} bytes 1-60 ms: 101", UPGRADE.len())]);
 }

@@ -42,6 +42,41 @@ fn a_half_closed_client_still_gets_its_answer() {
 }
 
 #[test]
+fn an_answer_cut_off_counts_with_what_was_written() {
+    let mut wire = Wire::client();
+    wire.reads(1, get("/a"));
+    wire.writes(2, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nabc");
+    wire.fails(5, Direction::Sent, ECONNRESET);
+    wire.turns(5, TcpState::Close);
+    assert_eq!(wire.over(), ["GET /a 28+44 bytes 1-5 ms: 200"]);
+}
+
+/// nginx 1.22 logs `$request_time` 0.501 for a 499 after half a second, 0.995 for a 408 after a second.
+#[test]
+fn an_unanswered_exchange_lasts_until_the_connection_ends() {
+    let whole = get("/a");
+    for (request, over) in [
+        (&whole[..], "GET /a 28+0 bytes 1-501 ms: 499 client_closed_waiting"),
+        ("POST /a HTTP/1.1\r\nContent-Length: 9\r\n\r\nx", "POST /a 40+0 bytes 1-501 ms: 400 client_closed_in_body"),
+        ("GET", "- - 3+0 bytes 1-501 ms: 400 client_closed_in_head"),
+    ] {
+        let mut wire = Wire::client();
+        wire.reads(1, request);
+        wire.client_closes(501);
+        assert_eq!(wire.over(), [over]);
+    }
+    for (request, over) in [
+        ("POST /a HTTP/1.1\r\nContent-Length: 9\r\n\r\nx", "POST /a 40+0 bytes 1-5001 ms: 408 body_timeout"),
+        ("GET", "- - 3+0 bytes 1-5001 ms: 408 head_timeout"),
+    ] {
+        let mut wire = Wire::client();
+        wire.reads(1, request);
+        wire.gateway_closes(5001);
+        assert_eq!(wire.over(), [over]);
+    }
+}
+
+#[test]
 fn a_process_that_ends_leaves_its_exchanges_unobserved() {
     let mut wire = Wire::client();
     wire.reads(1, get("/a"));

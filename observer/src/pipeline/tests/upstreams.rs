@@ -121,6 +121,18 @@ fn a_connect_that_times_out_is_waited_for_until_it_is_given_up() {
 }
 
 #[test]
+fn an_upstream_that_never_answers_is_waited_for_until_it_is_given_up() {
+    let mut script = Script::new();
+    let client = script.accepts(1);
+    script.reads(1, client, get("/elsewhere"));
+    let upstream = script.connected(2, ORDERS);
+    script.writes(2, upstream, get("/elsewhere"));
+    script.gateway_closes(702, upstream);
+    script.writes(702, client, answer(504, ""));
+    assert_eq!(script.told(), ["orders: 504 x1, 36+38 bytes, 1+700=701 ms"]);
+}
+
+#[test]
 fn a_retry_is_one_request_and_its_upstream_time_spans_the_tries() {
     let mut script = Script::new();
     let client = script.accepts(1);
