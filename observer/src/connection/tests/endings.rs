@@ -76,6 +76,42 @@ fn an_unanswered_exchange_lasts_until_the_connection_ends() {
     }
 }
 
+const UPLOAD: &str = "POST /a HTTP/1.1\r\nContent-Length: 9\r\n\r\n";
+
+/// nginx 1.22 logs 400 with 25 bytes sent.
+#[test]
+fn an_interim_response_is_no_answer() {
+    let mut wire = Wire::client();
+    wire.reads(1, UPLOAD);
+    wire.writes(1, "HTTP/1.1 100 Continue\r\n\r\n");
+    wire.reads(2, "x");
+    wire.client_closes(3);
+    assert_eq!(wire.over(), ["POST /a 40+25 bytes 1-3 ms: 400 client_closed_in_body"]);
+}
+
+#[test]
+fn a_part_of_a_head_behind_an_interim_response_tells_no_status() {
+    let mut wire = Wire::client();
+    wire.reads(1, UPLOAD);
+    wire.writes(1, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 20");
+    wire.gateway_closes(3);
+    assert_eq!(wire.over(), ["POST /a 39+36 bytes 1-3 ms: unobserved boundary_not_sampled"]);
+}
+
+/// nginx 1.22: 444 at once, 408 after `client_body_timeout` without a byte.
+#[test]
+fn a_gateway_that_closes_at_once_did_not_wait_for_the_body() {
+    for (closed_ms, over) in [
+        (2, "POST /a 39+0 bytes 1-2 ms: 444 closed_unanswered"),
+        (1001, "POST /a 39+0 bytes 1-1001 ms: 408 body_timeout"),
+    ] {
+        let mut wire = Wire::client();
+        wire.reads(1, UPLOAD);
+        wire.gateway_closes(closed_ms);
+        assert_eq!(wire.over(), [over]);
+    }
+}
+
 #[test]
 fn a_process_that_ends_leaves_its_exchanges_unobserved() {
     let mut wire = Wire::client();
