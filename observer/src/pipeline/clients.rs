@@ -8,7 +8,7 @@ use crate::event::{Cookie, Endpoint, Nanoseconds, Origin};
 use crate::exchange::{Attempt, Ending, Exchange};
 use crate::gateways::GatewayId;
 use crate::metrics::Measured;
-use crate::verdict::Verdict;
+use crate::verdict::{Rule, Verdict};
 
 use super::Pipeline;
 
@@ -91,12 +91,12 @@ impl Pipeline {
                 if let Some(rule) = rule {
                     self.metrics.inferred(rule.name());
                 }
-                self.count(exchange, status, gateway);
+                self.count(exchange, status, rule, gateway);
             }
         }
     }
 
-    fn count(&mut self, exchange: &Exchange, status: u16, gateway: GatewayId) {
+    fn count(&mut self, exchange: &Exchange, status: u16, rule: Option<Rule>, gateway: GatewayId) {
         match self.attribute(exchange) {
             Attributed::Unattributed => {
                 self.metrics.unattributed(status);
@@ -104,13 +104,19 @@ impl Pipeline {
             }
             Attributed::Service { service, .. } => {
                 self.metrics.counted();
-                let measured = self.measure(exchange, status, gateway, service);
+                let measured = self.measure(exchange, (status, rule), gateway, service);
                 self.metrics.count(&measured);
             }
         }
     }
 
-    fn measure(&self, exchange: &Exchange, status: u16, gateway: GatewayId, service: Arc<str>) -> Measured {
+    fn measure(
+        &self,
+        exchange: &Exchange,
+        (status, rule): (u16, Option<Rule>),
+        gateway: GatewayId,
+        service: Arc<str>,
+    ) -> Measured {
         let began_ns = exchange.request.began_ns.unwrap_or_default();
         let request_ms = self.milliseconds(began_ns, exchange.ended_ns());
         let upstream_ms = exchange.upstream_span().map(|(from, to)| self.milliseconds(from, to));
@@ -118,7 +124,7 @@ impl Pipeline {
             service,
             gateway: self.options.per_gateway_label.then(|| self.gateways.label(gateway)),
             status,
-            request_bytes: request_bytes(exchange),
+            request_bytes: request_bytes(exchange, rule),
             response_bytes: exchange.response.bytes,
             request_ms,
             upstream_ms,
@@ -156,9 +162,10 @@ impl Pipeline {
 }
 
 /// nginx counts the bytes of a body that it passed on or that a handler read, not of one that it read only to throw
-/// away: without an upstream the latter is the rule.
-fn request_bytes(exchange: &Exchange) -> u64 {
-    if exchange.attempts.is_empty() && exchange.request.head.is_some() {
+/// away: without an upstream the latter is the rule, unless it was a handler that waited for the body in vain.
+fn request_bytes(exchange: &Exchange, rule: Option<Rule>) -> u64 {
+    let was_awaited = matches!(rule, Some(Rule::ClosedInBody | Rule::BodyTimeout));
+    if exchange.attempts.is_empty() && exchange.request.head.is_some() && !was_awaited {
         exchange.request.head_bytes
     } else {
         exchange.request.bytes

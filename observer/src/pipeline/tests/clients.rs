@@ -36,6 +36,42 @@ fn a_body_that_only_the_gateway_threw_away_is_no_ingress() {
     assert_eq!(script.told(), ["orders: 401 x1, 54+38 bytes, 3+-=3 ms"]);
 }
 
+/// nginx 1.22 logs what it read of a body that it waited for (400 and 408), but not of one that it did not want (444).
+#[test]
+fn a_body_that_the_gateway_waited_for_is_ingress() {
+    let upload = "POST /orders HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n01234";
+    let mut script = Script::new();
+    let gone = script.accepts(1);
+    script.reads(1, gone, upload);
+    script.peer_closes(4, gone);
+    assert_eq!(script.told(), ["orders: 400 x1, 59+0 bytes, 3+-=3 ms", "inferred: client_closed_in_body x1"]);
+    let mut script = Script::new();
+    let slow = script.accepts(1);
+    script.reads(1, slow, upload);
+    script.gateway_closes(1001, slow);
+    assert_eq!(script.told(), ["orders: 408 x1, 59+0 bytes, 1000+-=1000 ms", "inferred: body_timeout x1"]);
+    let mut script = Script::new();
+    let unwanted = script.accepts(1);
+    script.reads(1, unwanted, upload);
+    script.gateway_closes(1, unwanted);
+    assert_eq!(script.told(), ["orders: 444 x1, 54+0 bytes, 0+-=0 ms", "inferred: closed_unanswered x1"]);
+}
+
+#[test]
+fn a_client_that_goes_while_an_upstream_works_is_a_499_of_its_service() {
+    let mut script = Script::new();
+    let client = script.accepts(1);
+    script.reads(1, client, get("/elsewhere"));
+    let upstream = script.connected(2, ORDERS);
+    script.writes(2, upstream, get("/elsewhere"));
+    script.turns(502, client, TcpState::Established, TcpState::CloseWait);
+    script.gateway_closes(502, upstream);
+    script.turns(502, client, TcpState::CloseWait, TcpState::LastAck);
+    script.turns(502, client, TcpState::LastAck, TcpState::Close);
+    let expected = ["orders: 499 x1, 36+0 bytes, 1+500=501 ms", "inferred: client_closed_waiting x1"];
+    assert_eq!(script.told(), expected);
+}
+
 #[test]
 fn a_body_that_was_passed_on_is_ingress() {
     let mut script = Script::new();
