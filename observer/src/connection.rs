@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::event::{Call, Data, Direction, Nanoseconds, Opened, Origin, Role, TcpState};
+use crate::event::{Call, Data, Direction, Nanoseconds, Opened, Origin, Role, StateChange, TcpState};
 use crate::exchange::{Ending, Exchange, ExchangeId, Unobserved};
 use crate::gateways::GatewayId;
 use crate::http::head::{Framing, Side};
@@ -182,7 +182,8 @@ impl Connection {
     }
 
     /// Takes a TCP state change. Returns whether the gateway is done with the connection.
-    pub fn state(&mut self, new: TcpState, time_ns: Nanoseconds, moments: &mut Vec<Moment>) -> bool {
+    pub fn state(&mut self, change: &StateChange, moments: &mut Vec<Moment>) -> bool {
+        let StateChange { new, time_ns, .. } = *change;
         match new {
             TcpState::CloseWait => {
                 self.peer_closed = true;
@@ -200,7 +201,8 @@ impl Connection {
                 !lingers
             }
             TcpState::LastAck | TcpState::Close => {
-                if !self.gateway_closed && new == TcpState::Close {
+                // A gateway that leaves bytes unread resets the connection, too, but sets no error.
+                if !self.gateway_closed && (new == TcpState::LastAck || change.error != 0) {
                     self.peer_closed = true;
                 }
                 self.touch_unread_body(time_ns);

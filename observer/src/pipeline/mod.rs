@@ -165,7 +165,7 @@ impl Pipeline {
         }
         let mut moments = std::mem::take(&mut self.moments);
         if let Some(connection) = self.connections.get_mut(&change.socket) {
-            let is_done = connection.state(change.new, change.time_ns, &mut moments);
+            let is_done = connection.state(change, &mut moments);
             match connection.opened.role {
                 Role::Upstream => {
                     self.upstream_moments(change.socket, change.time_ns, 0, &mut moments);

@@ -2,7 +2,7 @@
 
 use super::super::Phase;
 use super::wire::{Wire, get, ok};
-use crate::event::{Direction, TcpState};
+use crate::event::{Direction, Origin, Role, TcpState};
 
 const ECONNRESET: i32 = 104;
 
@@ -110,6 +110,27 @@ fn a_gateway_that_closes_at_once_did_not_wait_for_the_body() {
         wire.gateway_closes(closed_ms);
         assert_eq!(wire.over(), [over]);
     }
+}
+
+/// Closing with bytes left unread resets the connection (`tcp_close`); only a reset by the peer sets `sk_err`.
+#[test]
+fn a_reset_is_the_peers_if_the_socket_has_an_error() {
+    let mut by_peer = Wire::client();
+    by_peer.reads(1, get("/a"));
+    by_peer.turns_with(2, TcpState::Close, ECONNRESET);
+    assert_eq!(by_peer.over(), ["GET /a 28+0 bytes 1-2 ms: 499 client_closed_waiting"]);
+    let mut by_gateway = Wire::client();
+    by_gateway.reads(1, get("/a"));
+    by_gateway.turns_with(2, TcpState::Close, 0);
+    assert_eq!(by_gateway.over(), ["GET /a 28+0 bytes 1-2 ms: 444 closed_unanswered"]);
+}
+
+#[test]
+fn a_connection_found_half_closed_was_closed_by_its_peer() {
+    let mut wire = Wire::new(Role::Client, Origin::Scan);
+    wire.reads(1, get("/a"));
+    wire.turns(2, TcpState::LastAck);
+    assert_eq!(wire.over(), ["GET /a 28+0 bytes 1-2 ms: 499 client_closed_waiting"]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! One connection fed by hand: what is read and written when, and a line of text for each exchange that is over.
 
 use super::super::{Connection, Moment, Phase};
-use crate::event::{Call, Data, Direction, Endpoint, Opened, Origin, Role, TcpState};
+use crate::event::{Call, Data, Direction, Endpoint, Opened, Origin, Role, StateChange, TcpState};
 use crate::exchange::{Ending, Exchange};
 use crate::verdict::Verdict;
 
@@ -109,8 +109,16 @@ impl Wire {
     }
 
     pub fn turns(&mut self, at_ms: u64, new: TcpState) -> bool {
+        self.turns_with(at_ms, new, 0)
+    }
+
+    pub fn turns_with(&mut self, at_ms: u64, new: TcpState, error: i32) -> bool {
+        let sequence = self.sequence;
         self.sequence += 1;
-        self.connection.state(new, at_ms * MS, &mut self.moments)
+        let time_ns = at_ms * MS;
+        let old = TcpState::Established;
+        let change = StateChange { time_ns, socket: 1, sequence, old, new, local_port: 80, local: [0; 16], error };
+        self.connection.state(&change, &mut self.moments)
     }
 
     /// The client's FIN, then the gateway's close.
