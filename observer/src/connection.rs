@@ -74,6 +74,10 @@ pub struct Connection {
     received: u64,
     sent: u64,
     last_end_ns: Nanoseconds,
+    /// The number of the next record, once that is known.
+    next_sequence: Option<u32>,
+    /// A record is missing, and no stream has told what was in it.
+    misses_record: bool,
     /// Out of step, and the exchange that the bytes belong to was not told of yet.
     out_of_step: Option<Unobserved>,
     peer_closed: bool,
@@ -116,6 +120,9 @@ impl Connection {
             received: 0,
             sent: 0,
             last_end_ns: 0,
+            // A scan does not know what the kernel part has numbered already.
+            next_sequence: (opened.origin != Origin::Scan).then(|| opened.sequence.wrapping_add(1)),
+            misses_record: false,
             out_of_step: (opened.origin != Origin::Beginning).then_some(Unobserved::Midway),
             peer_closed: false,
             gateway_closed: false,
@@ -158,6 +165,7 @@ impl Connection {
     pub fn data(&mut self, data: &Data<'_>, moments: &mut Vec<Moment>) {
         self.process = data.process;
         self.thread = data.thread;
+        self.follow(data.sequence);
         let side = self.side(data.direction);
         self.account_for_gap(side, data, moments);
         match u64::try_from(data.result) {
@@ -184,6 +192,7 @@ impl Connection {
     /// Takes a TCP state change. Returns whether the gateway is done with the connection.
     pub fn state(&mut self, change: &StateChange, moments: &mut Vec<Moment>) -> bool {
         let StateChange { new, time_ns, .. } = *change;
+        self.follow(change.sequence);
         match new {
             TcpState::CloseWait => {
                 self.peer_closed = true;
@@ -232,6 +241,15 @@ impl Connection {
         }
     }
 
+    /// Notices a missing record. A state change may overtake the call that it interrupts.
+    fn follow(&mut self, sequence: u32) {
+        let ahead = self.next_sequence.map_or(0, |next| sequence.wrapping_sub(next) as i32);
+        if ahead >= 0 {
+            self.next_sequence = Some(sequence.wrapping_add(1));
+            self.misses_record |= ahead > 0;
+        }
+    }
+
     /// Bytes that the kernel part counted and that never came here.
     fn account_for_gap(&mut self, side: Side, data: &Data<'_>, moments: &mut Vec<Moment>) {
         let missing = data.offset.saturating_sub(*self.offset(data.direction));
@@ -240,6 +258,7 @@ impl Connection {
             return;
         }
         let reason = if data.unseen_bytes > 0 { Unobserved::UnseenBytes } else { Unobserved::RecordsLost };
+        self.misses_record &= reason != Unobserved::RecordsLost;
         self.lose(reason);
         if !self.exchanges.is_empty() {
             // What goes on behind the gap most likely belongs to these.
@@ -519,6 +538,9 @@ impl Connection {
         while let Some(open) = self.exchanges.front_mut() {
             if !open.response.is_complete {
                 open.response.last_ns = open.response.last_ns.max(time_ns);
+                if self.misses_record {
+                    open.blame(Unobserved::RecordsLost);
+                }
             }
             let ending = if open.response.is_complete || open.is_upgraded { Ending::Complete } else { ending };
             self.pop(ending, moments);

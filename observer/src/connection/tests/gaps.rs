@@ -111,3 +111,46 @@ fn a_record_with_impossible_numbers_is_taken_as_far_as_it_goes() {
     wire.connection.data(&Data { offset: u64::MAX, ..wire.data(2, Direction::Received, 5) }, &mut wire.moments);
     assert_eq!(wire.over(), ["- - 3+0 bytes 1-1 ms: unobserved records_lost"]);
 }
+
+/// Without the record of the answer, the close would look like nginx's 444 or 499.
+#[test]
+fn no_status_is_inferred_where_a_record_is_missing_before_the_close() {
+    for closes in [Wire::client_closes, Wire::gateway_closes] {
+        let mut wire = Wire::client();
+        wire.reads(1, get("/a"));
+        wire.loses(Direction::Sent, 38);
+        closes(&mut wire, 3);
+        assert_eq!(wire.over(), ["GET /a 28+0 bytes 1-3 ms: unobserved records_lost"]);
+    }
+}
+
+#[test]
+fn no_answer_counts_as_cut_off_where_a_record_is_missing_before_the_close() {
+    let mut wire = Wire::client();
+    wire.reads(1, get("/a"));
+    wire.writes(2, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n");
+    wire.loses(Direction::Sent, 1000);
+    wire.gateway_closes(3);
+    assert_eq!(wire.over(), ["GET /a 28+41 bytes 1-3 ms: unobserved records_lost"]);
+}
+
+#[test]
+fn a_loss_that_was_made_good_does_not_taint_the_close() {
+    let mut wire = Wire::client();
+    wire.reads(1, get("/a"));
+    wire.loses(Direction::Sent, 38);
+    wire.reads(3, get("/b"));
+    wire.writes(4, ok(""));
+    wire.over();
+    wire.reads(5, get("/c"));
+    wire.client_closes(7);
+    assert_eq!(wire.over(), ["GET /c 28+0 bytes 5-7 ms: 499 client_closed_waiting"]);
+}
+
+#[test]
+fn records_of_a_scanned_connection_are_numbered_from_the_first_that_comes() {
+    let mut wire = Wire::new(Role::Client, Origin::Scan);
+    wire.call(Data { sequence: 41, sample: get("/a").as_bytes(), ..wire.data(1, Direction::Received, 28) });
+    wire.client_closes(3);
+    assert_eq!(wire.over(), ["GET /a 28+0 bytes 1-3 ms: 499 client_closed_waiting"]);
+}
