@@ -80,6 +80,8 @@ pub struct Connection {
     misses_record: bool,
     /// Out of step, and the exchange that the bytes belong to was not told of yet.
     out_of_step: Option<Unobserved>,
+    /// The answer that ended last said that the connection ends with it.
+    is_last: bool,
     peer_closed: bool,
     gateway_closed: bool,
 }
@@ -124,6 +126,7 @@ impl Connection {
             next_sequence: (opened.origin != Origin::Scan).then(|| opened.sequence.wrapping_add(1)),
             misses_record: false,
             out_of_step: (opened.origin != Origin::Beginning).then_some(Unobserved::Midway),
+            is_last: false,
             peer_closed: false,
             gateway_closed: false,
             opened,
@@ -201,9 +204,11 @@ impl Connection {
             TcpState::FinWait => {
                 self.gateway_closed = true;
                 self.end_open_response(Some(time_ns), moments);
-                // nginx reads an unwanted body away after it has closed its own side.
-                let lingers =
-                    self.exchanges.iter().any(|open| open.response.head.is_some() && !open.request.is_complete);
+                // nginx reads away what it does not want after it has closed its own side: the rest of a body, or
+                // requests behind the last that it takes.
+                let lingers = self.exchanges.front().is_some_and(|open| {
+                    open.response.is_complete || (open.response.head.is_some() && !open.request.is_complete)
+                });
                 if !lingers {
                     self.close(time_ns, moments);
                 }
@@ -364,6 +369,7 @@ impl Connection {
                     let is_complete = self.responses.begin_body(framing).is_some();
                     if framing == Framing::Tunnel {
                         self.requests.begin_body(Framing::Tunnel);
+                        self.drop_behind(number, moments);
                     }
                     if is_complete && !is_interim {
                         self.response_ended(number, moments);
@@ -381,6 +387,14 @@ impl Connection {
                 }
                 Some(Part::Begin | Part::Blank) | None => {}
             }
+        }
+    }
+
+    /// What was read ahead of an upgrade were the tunnel's first bytes, no requests.
+    fn drop_behind(&mut self, number: u64, moments: &mut Vec<Moment>) {
+        let upgraded = self.exchanges.iter().take_while(|open| open.id.number <= number).count();
+        for behind in self.exchanges.drain(upgraded..) {
+            moments.push(Moment::Ended(Box::new(behind), Ending::NotTaken));
         }
     }
 
@@ -451,6 +465,10 @@ impl Connection {
             if !(open.request.is_complete && open.response.is_complete) {
                 return;
             }
+            let is_next_untouched = self.exchanges.get(1).is_some_and(|next| next.response.began_ns.is_none());
+            if is_next_untouched && self.opened.role == Role::Client && ends_connection(open) {
+                return;
+            }
             self.pop(Ending::Complete, moments);
         }
     }
@@ -462,6 +480,7 @@ impl Connection {
             open.request.began_ns = open.request.began_ns.map(|began| began.max(self.last_end_ns));
         }
         self.last_end_ns = open.ended_ns();
+        self.is_last = ends_connection(&open);
         moments.push(Moment::Ended(Box::new(open), ending));
     }
 
@@ -501,7 +520,6 @@ impl Connection {
     fn touch_unread_body(&mut self, time_ns: Nanoseconds) {
         if let Some(open) = self.exchanges.front_mut()
             && open.response.is_complete
-            && !open.request.is_complete
         {
             open.request.last_ns = open.request.last_ns.max(time_ns);
         }
@@ -534,6 +552,7 @@ impl Connection {
     fn close(&mut self, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
         self.end_open_response(Some(time_ns), moments);
         let ending = if self.peer_closed { Ending::ByPeer } else { Ending::ByGateway };
+        let mut is_over = self.is_last && self.opened.role == Role::Client;
         // What was answered in full is complete, whatever of its body was never read.
         while let Some(open) = self.exchanges.front_mut() {
             if !open.response.is_complete {
@@ -542,10 +561,22 @@ impl Connection {
                     open.blame(Unobserved::RecordsLost);
                 }
             }
-            let ending = if open.response.is_complete || open.is_upgraded { Ending::Complete } else { ending };
+            let ending = if open.response.is_complete || open.is_upgraded {
+                Ending::Complete
+            } else if is_over && open.response.began_ns.is_none() {
+                Ending::NotTaken
+            } else {
+                ending
+            };
+            is_over = self.opened.role == Role::Client && (!open.response.is_complete || ends_connection(open));
             self.pop(ending, moments);
         }
     }
+}
+
+/// Whether the answer says that it is the connection's last (RFC 9112, section 9.6); nginx always does.
+fn ends_connection(exchange: &Exchange) -> bool {
+    exchange.response.head.as_ref().is_some_and(|head| head.close)
 }
 
 #[cfg(test)]

@@ -15,6 +15,8 @@ pub enum Verdict {
         /// The rule that gave the status, if no byte did.
         rule: Option<Rule>,
     },
+    /// The gateway does not know of it.
+    NotTaken,
     /// It was not seen whole.
     Unobserved(Unobserved),
 }
@@ -65,6 +67,9 @@ const TIMEOUT_NS_MIN: u64 = 500_000_000;
 impl Verdict {
     /// Judges a client's exchange.
     pub fn of(exchange: &Exchange, ending: Ending) -> Self {
+        if ending == Ending::NotTaken {
+            return Verdict::NotTaken;
+        }
         if let Some(flaw) = exchange.flaw {
             return Verdict::Unobserved(flaw);
         }
@@ -72,6 +77,7 @@ impl Verdict {
             return match ending {
                 Ending::Lost(reason) => Verdict::Unobserved(reason),
                 Ending::WithProcess if !exchange.response.is_complete => Verdict::Unobserved(Unobserved::ProcessEnded),
+                Ending::NotTaken => Verdict::NotTaken,
                 Ending::Complete | Ending::ByPeer | Ending::ByGateway | Ending::WithProcess => {
                     Verdict::Counted { status, rule: None }
                 }
@@ -87,6 +93,7 @@ impl Verdict {
             Ending::Lost(reason) => Verdict::Unobserved(reason),
             Ending::WithProcess => Verdict::Unobserved(Unobserved::ProcessEnded),
             Ending::Complete => Verdict::Unobserved(Unobserved::OutOfStep),
+            Ending::NotTaken => Verdict::NotTaken,
             // An upload that is passed on unbuffered ends likewise (`ngx_http_read_unbuffered_request_body`).
             Ending::ByPeer => inferred(match (has_head, has_body) {
                 (false, _) => Rule::ClosedInHead,

@@ -86,6 +86,10 @@ impl Pipeline {
             return;
         }
         match Verdict::of(exchange, ending) {
+            Verdict::NotTaken => {
+                self.gauge.not_taken(gateway);
+                self.metrics.filtered("not_taken", 1);
+            }
             Verdict::Unobserved(reason) => self.metrics.unobserved(reason.name(), 1),
             Verdict::Counted { status, rule } => {
                 if let Some(rule) = rule {

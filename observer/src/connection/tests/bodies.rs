@@ -165,3 +165,15 @@ fn of_a_tunnel_the_handshake_is_ingress_and_all_bytes_are_egress() {
     let egress = SWITCHED.len() + 19 + 900;
     assert_eq!(wire.over(), [format!("GET /ws {}+{egress} bytes 1-60 ms: 101", UPGRADE.len())]);
 }
+
+#[test]
+fn bytes_sent_ahead_of_the_answer_belong_to_the_tunnel() {
+    let mut wire = Wire::client();
+    wire.reads(1, UPGRADE.to_owned() + "\x01\x02GET / HTTP/1.1\r\n");
+    wire.writes(2, SWITCHED);
+    assert_eq!(wire.over().len(), 1, "what looked like a request was none");
+    wire.reads(3, "\x03");
+    wire.client_closes(4);
+    let expected = format!("GET /ws {}+{} bytes 1-4 ms: 101", UPGRADE.len(), SWITCHED.len());
+    assert_eq!(wire.over(), [expected]);
+}

@@ -133,6 +133,54 @@ fn a_connection_found_half_closed_was_closed_by_its_peer() {
     assert_eq!(wire.over(), ["GET /a 28+0 bytes 1-2 ms: 499 client_closed_waiting"]);
 }
 
+const CLOSING: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
+/// nginx 1.22 logs one line, with `$request_time` 0.201: it lingers for what the client sent too much.
+#[test]
+fn what_is_behind_an_answer_that_closes_is_no_request() {
+    let mut wire = Wire::client();
+    wire.reads(1, get("/a") + &get("/b") + &get("/c"));
+    wire.writes(2, CLOSING);
+    assert!(!wire.turns(2, TcpState::FinWait));
+    assert_eq!(wire.over(), [""; 0]);
+    wire.turns(202, TcpState::Close);
+    let behind = |target| format!("GET {target} 28+0 bytes 202-202 ms: not taken");
+    assert_eq!(wire.over(), ["GET /a 28+57 bytes 1-202 ms: 200".to_owned(), behind("/b"), behind("/c")]);
+}
+
+#[test]
+fn a_gateway_that_answers_on_after_it_said_close_is_believed() {
+    let mut wire = Wire::client();
+    wire.reads(1, get("/a") + &get("/b"));
+    wire.writes(2, CLOSING);
+    wire.writes(5, ok(""));
+    assert_eq!(wire.over(), ["GET /a 28+57 bytes 1-2 ms: 200", "GET /b 28+38 bytes 2-5 ms: 200"]);
+}
+
+/// nginx 1.22 logs one line each.
+#[test]
+fn what_is_behind_an_unanswered_request_is_no_request() {
+    for (closes, first) in [
+        (Wire::client_closes as fn(&mut Wire, u64), "499 client_closed_waiting"),
+        (Wire::gateway_closes, "444 closed_unanswered"),
+    ] {
+        let mut wire = Wire::client();
+        wire.reads(1, get("/a") + &get("/b"));
+        closes(&mut wire, 9);
+        let expected = [&format!("GET /a 28+0 bytes 1-9 ms: {first}"), "GET /b 28+0 bytes 9-9 ms: not taken"];
+        assert_eq!(wire.over(), expected);
+    }
+}
+
+#[test]
+fn a_request_behind_an_answer_that_keeps_the_connection_is_one() {
+    let mut wire = Wire::client();
+    wire.reads(1, get("/a") + &get("/b"));
+    wire.writes(2, ok(""));
+    wire.gateway_closes(2);
+    assert_eq!(wire.over(), ["GET /a 28+38 bytes 1-2 ms: 200", "GET /b 28+0 bytes 2-2 ms: 444 closed_unanswered"]);
+}
+
 #[test]
 fn a_process_that_ends_leaves_its_exchanges_unobserved() {
     let mut wire = Wire::client();
