@@ -110,7 +110,6 @@ pub fn begins_a_response(source: &Source) -> bool {
 /// switches protocols (RFC 9110, section 15.2.2).
 #[inline(always)]
 pub fn emit(mut data: Data, bytes: u32, source: &Source) -> bool {
-    const GATHERED_SMALL: u32 = SAMPLE_SIZES[1];
     if data.sample_bytes < bytes {
         read_tail(&mut data, bytes, source);
     }
@@ -118,18 +117,9 @@ pub fn emit(mut data: Data, bytes: u32, source: &Source) -> bool {
     if wanted == 0 {
         return write::<0>(data, |_| 0);
     }
-    if source.vectors != 0
-        && source.count > 1
-        && source.length < u64::from(wanted)
-        && source.length < u64::from(GATHERED_BYTES)
-    {
-        // The verifier knows where a vector's bytes may begin and how many they may be, not their sum: room for both.
-        if wanted <= GATHERED_SMALL {
-            return write::<{ 2 * GATHERED_SMALL as usize }>(data, |to| {
-                gather::<{ GATHERED_SMALL }>(to, wanted, source)
-            });
-        }
-        return write::<{ 2 * GATHERED_BYTES as usize }>(data, |to| gather::<{ GATHERED_BYTES }>(to, wanted, source));
+    let is_gathered = source.vectors != 0 && source.count > 1 && source.length < u64::from(wanted);
+    if is_gathered && source.length < u64::from(GATHERED_BYTES) {
+        return emit_gathered(data, wanted, source);
     }
     let wanted = if source.length < u64::from(wanted) { source.length as u32 } else { wanted };
     if wanted <= SAMPLE_SIZES[0] {
@@ -138,8 +128,21 @@ pub fn emit(mut data: Data, bytes: u32, source: &Source) -> bool {
         write::<{ SAMPLE_SIZES[1] as usize }>(data, |to| copy::<{ SAMPLE_SIZES[1] }>(to, wanted, source.base))
     } else if wanted <= SAMPLE_SIZES[2] {
         write::<{ SAMPLE_SIZES[2] as usize }>(data, |to| copy::<{ SAMPLE_SIZES[2] }>(to, wanted, source.base))
-    } else {
+    } else if wanted <= SAMPLE_SIZES[3] {
         write::<{ SAMPLE_SIZES[3] as usize }>(data, |to| copy::<{ SAMPLE_SIZES[3] }>(to, wanted, source.base))
+    } else {
+        write::<{ SAMPLE_SIZES[4] as usize }>(data, |to| copy::<{ SAMPLE_SIZES[4] }>(to, wanted, source.base))
+    }
+}
+
+/// The verifier knows where a vector's bytes may begin and how many they may be, not their sum: room for both.
+#[inline(always)]
+fn emit_gathered(data: Data, wanted: u32, source: &Source) -> bool {
+    const SMALL: u32 = SAMPLE_SIZES[1];
+    if wanted <= SMALL {
+        write::<{ 2 * SMALL as usize }>(data, |to| gather::<SMALL>(to, wanted, source))
+    } else {
+        write::<{ 2 * GATHERED_BYTES as usize }>(data, |to| gather::<GATHERED_BYTES>(to, wanted, source))
     }
 }
 
@@ -153,13 +156,9 @@ fn write<const N: usize>(mut data: Data, fill: impl FnOnce(*mut u8) -> u32) -> b
     // SAFETY: the record is this program's until it is submitted; every byte up to the sample's length is written.
     let upgraded = unsafe {
         let sample = (&raw mut (*record).sample).cast::<u8>();
-        let sample_bytes = fill(sample);
-        if sample_bytes < data.sample_bytes && N != 0 {
-            maps::lost(Loss::CopyFailed);
-        }
-        data.sample_bytes = sample_bytes;
+        data.sample_bytes = fill(sample);
         (&raw mut (*record).data).write(data);
-        N >= 12 && sample_bytes >= 12 && switches_protocols(sample)
+        N >= 12 && data.sample_bytes >= 12 && switches_protocols(sample)
     };
     entry.submit(QUIETLY);
     upgraded
@@ -178,7 +177,12 @@ unsafe fn switches_protocols(sample: *const u8) -> bool {
 #[inline(always)]
 fn copy<const N: u32>(to: *mut u8, wanted: u32, from: u64) -> u32 {
     let wanted = if wanted > N { N } else { wanted };
-    if read_bytes(to, wanted, from) { wanted } else { 0 }
+    if read_bytes(to, wanted, from) {
+        wanted
+    } else {
+        maps::lost(Loss::CopyFailed);
+        0
+    }
 }
 
 #[inline(always)]
@@ -198,6 +202,7 @@ fn gather<const N: u32>(to: *mut u8, wanted: u32, source: &Source) -> u32 {
         }
         // SAFETY: there is room for 2 N.
         if length > 0 && !read_bytes(unsafe { to.add(at as usize) }, length, vector.base) {
+            maps::lost(Loss::CopyFailed);
             break;
         }
         filled = at + length;

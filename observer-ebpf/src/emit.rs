@@ -67,12 +67,13 @@ pub fn now_ns() -> u64 {
     unsafe { bpf_ktime_get_ns() }
 }
 
-/// Announces a socket.
+/// Announces a socket. Its state is the one it is about to have: the tracepoint comes before the change.
 #[inline(always)]
-pub fn opened(sk: Sock, socket: &mut Socket, process: u8, task: Task) {
+pub fn opened(sk: Sock, socket: &mut Socket, process: u8, task: Task, state: u8) {
     let header = header(kind::OPENED, process, task, sk, socket);
     let Some(mut entry) = RECORDS.reserve::<Opened>(0) else {
-        return maps::lost(Loss::RingFull);
+        maps::lost(Loss::RingFull);
+        return;
     };
     // SAFETY: all bytes are zero first, and any bytes are a valid record.
     let record = unsafe {
@@ -81,6 +82,7 @@ pub fn opened(sk: Sock, socket: &mut Socket, process: u8, task: Task) {
     };
     record.header = header;
     record.role = socket.role;
+    record.state = state;
     sockets::describe(sk, record);
     entry.submit(QUIETLY);
     socket.announced = 1;

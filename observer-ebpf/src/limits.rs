@@ -7,15 +7,15 @@ pub const RING_BYTES: u32 = 16 * 1024 * 1024;
 /// usual `large_client_header_buffers`, so twice that leaves room for pipelined ones.
 pub const REQUEST_TURN_BYTES: u32 = 64 * 1024;
 
-/// Sampled bytes of a turn that carries responses. nginx takes an upstream's head only if it fits `proxy_buffer_size`,
-/// one page by default.
-pub const RESPONSE_TURN_BYTES: u32 = 4 * 1024;
+/// Sampled bytes of a turn that carries responses, behind its first call. nginx takes an upstream's head only if it fits
+/// the buffer of its first read (`proxy_buffer_size`), so that call is sampled as far as a record goes.
+pub const RESPONSE_TURN_BYTES: u32 = 8 * 1024;
 
 /// Sizes a record's sample may have; the smallest that fits is taken, the last bounds one call's sample.
-pub const SAMPLE_SIZES: [u32; 4] = [256, 1024, 4096, 32 * 1024];
+pub const SAMPLE_SIZES: [u32; 5] = [256, 1024, 4096, 16 * 1024, 32 * 1024];
 
 /// Largest sample that is gathered from several I/O vectors.
-pub const GATHERED_BYTES: u32 = 4096;
+pub const GATHERED_BYTES: u32 = 8192;
 
 /// I/O vectors that a sample is gathered from.
 pub const GATHERED_VECTORS: u32 = 8;

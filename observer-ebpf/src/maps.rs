@@ -59,7 +59,7 @@ pub static OFFSETS: Offsets = Offsets {
     task_id: 0,
     task_group: 0,
     task_status: 0,
-    reserved: 0,
+    shutdown: 0,
 };
 
 /// One of the running kernel's offsets: the agent sets them before the programs are loaded, and the table is frozen,
@@ -72,11 +72,15 @@ macro_rules! offset {
 }
 pub(crate) use offset;
 
-/// Counts a loss.
+/// Counts a loss. Returns how many of its kind this processor has seen, for one message at the first.
 #[inline(always)]
-pub fn lost(reason: Loss) {
-    if let Some(count) = LOSSES.get_ptr_mut(reason as u32) {
-        // SAFETY: this processor's own counter.
-        unsafe { *count += 1 };
+pub fn lost(reason: Loss) -> u64 {
+    let Some(count) = LOSSES.get_ptr_mut(reason as u32) else {
+        return 0;
+    };
+    // SAFETY: this processor's own counter.
+    unsafe {
+        *count += 1;
+        *count
     }
 }

@@ -33,19 +33,19 @@ pub fn watch(process_id: u32, bits: u8) {
     }
 }
 
-/// A child of a watched process is watched before it runs.
+/// A child of a watched process is watched before it runs; a child of another is not, whoever had its id before.
 #[inline(always)]
 pub fn forked(ctx: &BtfTracePointContext) -> i32 {
     let parent = Task::current().process();
-    let bits = bits(parent);
-    if bits & process::WATCHED == 0 {
-        return 0;
-    }
     let child = ctx.arg::<*const c_void>(1);
     let (id, group) = (load::<u32>(child, offset!(task_id)), load::<u32>(child, offset!(task_group)));
-    if id == group {
-        watch(group, bits);
-        emit_change(what::FORKED, bits, group, id, parent, &[0; NAME_BYTES]);
+    let inherited = bits(parent);
+    if id != group || inherited == bits(group) {
+        return 0;
+    }
+    watch(group, inherited);
+    if inherited & process::WATCHED != 0 {
+        emit_change(what::FORKED, inherited, group, id, parent, &[0; NAME_BYTES]);
     }
     0
 }
@@ -114,7 +114,8 @@ fn halves(name: &Name) -> (u64, u64) {
 #[inline(always)]
 fn emit_change(what: u8, bits: u8, process_id: u32, thread_id: u32, parent_id: u32, name: &Name) {
     let Some(mut entry) = RECORDS.reserve::<Process>(0) else {
-        return maps::lost(Loss::RingFull);
+        maps::lost(Loss::RingFull);
+        return;
     };
     entry.write(Process {
         header: Header {

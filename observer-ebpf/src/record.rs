@@ -158,6 +158,10 @@ pub struct StateChange {
     pub error: i32,
     /// The local address, set once the socket is bound; IPv4 in the first four bytes.
     pub local: [u8; 16],
+    /// `sk_shutdown`: bit 0 no more is received, bit 1 no more is sent; both after a `close`.
+    pub shutdown: u8,
+    /// Keeps the layout free of hidden padding.
+    pub reserved: [u8; 7],
 }
 
 /// A process's change.
@@ -181,6 +185,6 @@ const _: () = {
     assert!(size_of::<Header>() == 32);
     assert!(size_of::<Opened>() == 32 + 16 + 32 + 112);
     assert!(size_of::<Data>() == 32 + 32);
-    assert!(size_of::<StateChange>() == 32 + 24);
+    assert!(size_of::<StateChange>() == 32 + 32);
     assert!(size_of::<Process>() == 32 + 24);
 };

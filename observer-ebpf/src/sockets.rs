@@ -5,7 +5,9 @@ use core::ffi::c_void;
 use aya_ebpf::{
     bindings::BPF_SK_STORAGE_GET_F_CREATE,
     helpers::generated::{bpf_get_socket_cookie, bpf_sk_storage_get, bpf_skc_to_tcp_sock, bpf_skc_to_unix_sock},
+    programs::BtfTracePointContext,
 };
+use aya_log_ebpf::warn;
 use observer_ebpf::{
     limits::PROCESSES_PER_ENTRY,
     record::{Opened, role},
@@ -60,7 +62,7 @@ pub fn known(sk: Sock) -> Option<&'static mut Socket> {
 
 /// Starts keeping state at `sk`. Counts a loss if the kernel has no memory.
 #[inline(always)]
-pub fn meet(sk: Sock, role: u8) -> Option<&'static mut Socket> {
+pub fn meet(ctx: &BtfTracePointContext, sk: Sock, role: u8) -> Option<&'static mut Socket> {
     let mut first = Socket {
         received: 0,
         sent: 0,
@@ -76,8 +78,8 @@ pub fn meet(sk: Sock, role: u8) -> Option<&'static mut Socket> {
         reserved: 0,
     };
     let socket = storage(sk, &mut first, BPF_SK_STORAGE_GET_F_CREATE as u64);
-    if socket.is_none() {
-        maps::lost(Loss::SocketStateFull);
+    if socket.is_none() && maps::lost(Loss::SocketStateFull) == 1 {
+        warn!(ctx, "no memory for the state of a socket: its exchanges are not observed");
     }
     socket
 }
@@ -109,6 +111,12 @@ fn is_stream(sk: Sock) -> bool {
 #[inline(always)]
 pub fn is_tcp(sk: Sock) -> bool {
     load::<u16>(sk, offset!(protocol)) == IPPROTO_TCP
+}
+
+/// The state (`include/net/tcp_states.h`).
+#[inline(always)]
+pub fn state(sk: Sock) -> u8 {
+    load::<u8>(sk, offset!(state))
 }
 
 /// The local port, in host order.
@@ -162,11 +170,10 @@ pub fn copied(sk: Sock) -> Option<u32> {
     Some(load::<u32>(tcp, offset!(copied)))
 }
 
-/// Fills in family, addresses, ports, state and network namespace.
+/// Fills in family, addresses, ports and network namespace.
 #[inline(always)]
 pub fn describe(sk: Sock, opened: &mut Opened) {
     opened.family = load::<u16>(sk, offset!(family));
-    opened.state = load::<u8>(sk, offset!(state));
     let net: *const c_void = load(sk, offset!(net));
     opened.network = load::<u32>(net, offset!(net_inode));
     match opened.family {

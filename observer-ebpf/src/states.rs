@@ -28,11 +28,11 @@ pub fn changed(ctx: &BtfTracePointContext) -> i32 {
         return 0;
     }
     match (old, new) {
-        (_, TCP_SYN_SENT) => connecting(sk),
-        (TCP_SYN_RECV, TCP_ESTABLISHED) => accepted(sk),
-        (_, TCP_LISTEN) => listening(sk),
+        (_, TCP_SYN_SENT) => connecting(ctx, sk),
+        (TCP_SYN_RECV, TCP_ESTABLISHED) => accepted(ctx, sk),
+        (_, TCP_LISTEN) => listening(ctx, sk),
         _ => {
-            if let Some(socket) = sockets::known(sk)
+            if let Some(socket) = known_or_accepted(ctx, sk)
                 && socket.ignored == 0
             {
                 emit_change(sk, socket, old, new);
@@ -42,28 +42,40 @@ pub fn changed(ctx: &BtfTracePointContext) -> i32 {
     0
 }
 
+/// A connection that was open and idle before the observer came is known to the agent by its scan, and here by its port.
 #[inline(always)]
-fn connecting(sk: Sock) {
+fn known_or_accepted(ctx: &BtfTracePointContext, sk: Sock) -> Option<&'static mut Socket> {
+    if let Some(socket) = sockets::known(sk) {
+        return Some(socket);
+    }
+    if sockets::port_bits(sockets::local_port(sk)) & port::LISTENING == 0 {
+        return None;
+    }
+    sockets::meet(ctx, sk, role::ACCEPTED)
+}
+
+#[inline(always)]
+fn connecting(ctx: &BtfTracePointContext, sk: Sock) {
     let task = Task::current();
     let bits = processes::bits(task.process());
     if bits & process::WATCHED != 0
-        && let Some(socket) = sockets::meet(sk, role::CONNECTED)
+        && let Some(socket) = sockets::meet(ctx, sk, role::CONNECTED)
     {
-        emit::opened(sk, socket, bits, task);
+        emit::opened(sk, socket, bits, task, TCP_SYN_SENT);
     }
 }
 
 #[inline(always)]
-fn accepted(sk: Sock) {
+fn accepted(ctx: &BtfTracePointContext, sk: Sock) {
     if sockets::port_bits(sockets::local_port(sk)) & port::LISTENING != 0
-        && let Some(socket) = sockets::meet(sk, role::ACCEPTED)
+        && let Some(socket) = sockets::meet(ctx, sk, role::ACCEPTED)
     {
-        emit::opened(sk, socket, 0, Task::NONE);
+        emit::opened(sk, socket, 0, Task::NONE, TCP_ESTABLISHED);
     }
 }
 
 #[inline(always)]
-fn listening(sk: Sock) {
+fn listening(ctx: &BtfTracePointContext, sk: Sock) {
     let task = Task::current();
     let local_port = sockets::local_port(sk);
     let mut bits = processes::bits(task.process());
@@ -75,8 +87,8 @@ fn listening(sk: Sock) {
         return;
     }
     sockets::mark_listening(local_port);
-    if let Some(socket) = sockets::meet(sk, role::LISTENING) {
-        emit::opened(sk, socket, bits, task);
+    if let Some(socket) = sockets::meet(ctx, sk, role::LISTENING) {
+        emit::opened(sk, socket, bits, task, TCP_LISTEN);
     }
 }
 
@@ -84,7 +96,8 @@ fn listening(sk: Sock) {
 fn emit_change(sk: Sock, socket: &mut Socket, old: u8, new: u8) {
     let header = emit::header(kind::STATE, 0, Task::NONE, sk, socket);
     let Some(mut entry) = RECORDS.reserve::<StateChange>(0) else {
-        return maps::lost(Loss::RingFull);
+        maps::lost(Loss::RingFull);
+        return;
     };
     let mut change = StateChange {
         header,
@@ -93,6 +106,8 @@ fn emit_change(sk: Sock, socket: &mut Socket, old: u8, new: u8) {
         local_port: sockets::local_port(sk),
         error: sockets::load::<i32>(sk, offset!(error)),
         local: [0; 16],
+        shutdown: sockets::load::<u8>(sk, offset!(shutdown)),
+        reserved: [0; 7],
     };
     sockets::local_address(sk, &mut change.local);
     entry.write(change);

@@ -27,6 +27,7 @@ pub type Name = [u8; NAME_BYTES];
 /// Offsets in the running kernel's structures, in bytes, read by the agent from the kernel's BTF.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(not(target_arch = "bpf"), derive(zerocopy::IntoBytes, zerocopy::Immutable))]
 pub struct Offsets {
     /// `struct sock_common.skc_family`
     pub family: u32,
@@ -70,8 +71,8 @@ pub struct Offsets {
     pub task_group: u32,
     /// `struct task_struct.thread_info.status` (x86: bit 1 is a 32-bit system call, `TS_COMPAT`)
     pub task_status: u32,
-    /// Keeps the size free of hidden padding.
-    pub reserved: u32,
+    /// `struct sock.sk_shutdown`
+    pub shutdown: u32,
 }
 
 /// Reasons for which the kernel part counts a loss; the index into its counters.
@@ -110,4 +111,7 @@ impl Loss {
     }
 }
 
-const _: () = assert!(size_of::<Offsets>() == 22 * 4);
+/// [`Offsets`] as words.
+pub const OFFSET_WORDS: usize = 22;
+
+const _: () = assert!(size_of::<Offsets>() == OFFSET_WORDS * 4);

@@ -4,7 +4,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::programs::BtfTracePointContext;
 use observer_ebpf::{
-    limits::{REQUEST_TURN_BYTES, RESPONSE_TURN_BYTES},
+    limits::{REQUEST_TURN_BYTES, RESPONSE_TURN_BYTES, SAMPLE_SIZES},
     record::{Data, call, direction, kind, role},
     tables::{Loss, process},
 };
@@ -16,6 +16,7 @@ use crate::{
     sockets::{self, Sock, Socket},
 };
 
+const SAMPLE_MAX: u32 = SAMPLE_SIZES[SAMPLE_SIZES.len() - 1];
 const EAGAIN: i32 = 11;
 const MSG_PEEK: i32 = 0x2;
 const MSG_TRUNC: i32 = 0x20;
@@ -36,7 +37,7 @@ pub fn moved(ctx: &BtfTracePointContext, way: u8) -> i32 {
     let sk: Sock = ctx.arg::<*const c_void>(0);
     let known = match sockets::known(sk) {
         Some(socket) => Some(socket),
-        None => sockets::meet(sk, sockets::role_of(sk)),
+        None => sockets::meet(ctx, sk, sockets::role_of(sk)),
     };
     let Some(socket) = known else {
         return 0;
@@ -45,7 +46,7 @@ pub fn moved(ctx: &BtfTracePointContext, way: u8) -> i32 {
         return 0;
     }
     if socket.announced == 0 {
-        emit::opened(sk, socket, bits, task);
+        emit::opened(sk, socket, bits, task, sockets::state(sk));
     }
     record(sk, socket, bits, task, way, result, flags);
     0
@@ -108,9 +109,15 @@ fn unseen(sk: Sock, socket: &mut Socket, bytes: u32) -> u32 {
 #[inline(always)]
 fn count_unsampled(source: &Source) {
     match source.call {
-        call::UNKNOWN => maps::lost(Loss::UnsampledCall),
-        call::IO_URING => maps::lost(Loss::IoUring),
-        call::COMPAT => maps::lost(Loss::CompatCall),
+        call::UNKNOWN => {
+            maps::lost(Loss::UnsampledCall);
+        }
+        call::IO_URING => {
+            maps::lost(Loss::IoUring);
+        }
+        call::COMPAT => {
+            maps::lost(Loss::CompatCall);
+        }
         _ => {}
     }
 }
@@ -127,18 +134,18 @@ fn take(socket: &mut Socket, way: u8, bytes: u32, source: &Source) -> u32 {
         return 0;
     }
     let responses = carries_responses(socket.role, way);
-    let whole = if responses { RESPONSE_TURN_BYTES } else { REQUEST_TURN_BYTES };
-    if socket.turn != way {
-        socket.turn = way;
-        socket.budget = whole;
-    } else if responses && socket.budget < bytes && buffers::begins_a_response(source) {
-        // Answers to pipelined requests follow each other without a read between them.
-        socket.budget = whole;
-    }
-    let wanted = if socket.budget < bytes { socket.budget } else { bytes };
+    let is_new_turn = socket.turn != way;
+    socket.turn = way;
     if !source.is_readable() {
         return 0;
     }
-    socket.budget -= wanted;
+    // Answers to pipelined requests follow each other without a read between them.
+    let begins_message = is_new_turn || (responses && socket.budget < bytes && buffers::begins_a_response(source));
+    if begins_message {
+        socket.budget = if responses { RESPONSE_TURN_BYTES } else { REQUEST_TURN_BYTES };
+    }
+    let budget = if begins_message && responses { SAMPLE_MAX } else { socket.budget };
+    let wanted = if budget < bytes { budget } else { bytes };
+    socket.budget = socket.budget.saturating_sub(wanted);
     wanted
 }

@@ -146,7 +146,7 @@ impl Connection {
     }
 
     /// The open exchanges, oldest first.
-    pub fn exchanges(&self) -> impl DoubleEndedIterator<Item = &Exchange> {
+    pub fn exchanges(&self) -> impl Iterator<Item = &Exchange> {
         self.exchanges.iter()
     }
 
@@ -204,22 +204,17 @@ impl Connection {
             TcpState::FinWait => {
                 self.gateway_closed = true;
                 self.end_open_response(Some(time_ns), moments);
-                // nginx reads away what it does not want after it has closed its own side: the rest of a body, or
-                // requests behind the last that it takes.
-                let lingers = self.exchanges.front().is_some_and(|open| {
-                    open.response.is_complete || (open.response.head.is_some() && !open.request.is_complete)
-                });
-                if !lingers {
+                if change.is_closed {
                     self.close(time_ns, moments);
                 }
-                !lingers
+                change.is_closed
             }
             TcpState::LastAck | TcpState::Close => {
-                // A gateway that leaves bytes unread resets the connection, too, but sets no error.
-                if !self.gateway_closed && (new == TcpState::LastAck || change.error != 0) {
+                // A gateway that leaves bytes unread resets the connection, too.
+                if !self.gateway_closed && (new == TcpState::LastAck || !change.is_closed) {
                     self.peer_closed = true;
                 }
-                self.touch_unread_body(time_ns);
+                self.touch_lingering(time_ns);
                 self.close(time_ns, moments);
                 true
             }
@@ -462,15 +457,16 @@ impl Connection {
 
     fn pop_complete(&mut self, moments: &mut Vec<Moment>) {
         while let Some(open) = self.exchanges.front() {
-            if !(open.request.is_complete && open.response.is_complete) {
-                return;
-            }
-            let is_next_untouched = self.exchanges.get(1).is_some_and(|next| next.response.began_ns.is_none());
-            if is_next_untouched && self.opened.role == Role::Client && ends_connection(open) {
+            if !(open.request.is_complete && open.response.is_complete) || self.holds(open) {
                 return;
             }
             self.pop(Ending::Complete, moments);
         }
+    }
+
+    /// A client's last exchange ends with the connection: the gateway may linger.
+    fn holds(&self, open: &Exchange) -> bool {
+        ends_connection(open) && self.opened.role == Role::Client && !self.is_closed
     }
 
     fn pop(&mut self, ending: Ending, moments: &mut Vec<Moment>) {
@@ -500,7 +496,7 @@ impl Connection {
                 self.end_open_response(Some(time_ns), moments);
             }
             Role::Client | Role::Listener => {
-                self.touch_unread_body(time_ns);
+                self.touch_lingering(time_ns);
                 if self.gateway_closed {
                     self.close(time_ns, moments);
                 }
@@ -510,16 +506,18 @@ impl Connection {
 
     fn failed(&mut self, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
         self.peer_closed |= !self.gateway_closed;
-        self.touch_unread_body(time_ns);
+        self.touch_lingering(time_ns);
         if self.gateway_closed {
             self.close(time_ns, moments);
         }
     }
 
-    /// nginx ends a request whose body it reads away when the body or the connection ends.
-    fn touch_unread_body(&mut self, time_ns: Nanoseconds) {
+    /// nginx ends a request whose body it reads away when the body ends, and one behind which it lingers when the
+    /// connection does (`ngx_http_set_lingering_close`).
+    fn touch_lingering(&mut self, time_ns: Nanoseconds) {
         if let Some(open) = self.exchanges.front_mut()
             && open.response.is_complete
+            && (self.gateway_closed || !open.request.is_complete)
         {
             open.request.last_ns = open.request.last_ns.max(time_ns);
         }

@@ -2,7 +2,12 @@
 //!
 //! The modules stand in the order in which a request flows through them.
 
+pub mod cli;
+pub mod commands;
+pub mod agent;
+pub mod capture;
 pub mod host;
+pub mod resolver;
 pub mod event;
 pub mod pipeline;
 pub mod gateways;

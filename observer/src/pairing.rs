@@ -5,6 +5,7 @@
 
 use rustc_hash::FxHashMap;
 
+use crate::event::Cookie;
 use crate::exchange::{Exchange, ExchangeId};
 use crate::http::head::Head;
 
@@ -62,16 +63,16 @@ pub struct Asked<'a> {
 /// Client exchanges that wait for an answer.
 #[derive(Debug, Default)]
 pub struct Pairing {
-    /// The client exchange whose bytes were read last, by thread.
-    threads: FxHashMap<u32, ExchangeId>,
+    /// The client connection that was read last, by thread.
+    threads: FxHashMap<u32, Cookie>,
     /// Waiting exchanges by process and target.
     waiting: FxHashMap<(u32, Box<str>), Vec<ExchangeId>>,
 }
 
 impl Pairing {
-    /// Bytes of this client exchange were read on this thread.
-    pub fn client_read(&mut self, thread: u32, id: ExchangeId) {
-        self.threads.insert(thread, id);
+    /// This client's connection was read on this thread.
+    pub fn client_read(&mut self, thread: u32, socket: Cookie) {
+        self.threads.insert(thread, socket);
     }
 
     /// A client's request head is complete.
@@ -91,8 +92,8 @@ impl Pairing {
         }
     }
 
-    /// The client exchange that was read last on a thread.
-    pub fn read_last(&self, thread: u32) -> Option<ExchangeId> {
+    /// The client connection that was read last on a thread.
+    pub fn read_last(&self, thread: u32) -> Option<Cookie> {
         self.threads.get(&thread).copied()
     }
 

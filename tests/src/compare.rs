@@ -56,7 +56,7 @@ pub fn tolerance_ms(requests: u64) -> f64 {
 pub fn compare(agent: &Exposition, log: &Services, scope: Scope) -> Result<()> {
     let rows = rows(agent, log, scope);
     let is_all_equal = rows.iter().all(Row::agrees);
-    ensure!(is_all_equal, "{}", Table(&rows));
+    ensure!(is_all_equal, "{}\n{}", Table(&rows), agent.own());
     Ok(())
 }
 

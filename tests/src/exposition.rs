@@ -44,6 +44,12 @@ impl Exposition {
         })
     }
 
+    /// The observer's own series that are not 0, a line each: what it says of itself when something is wrong.
+    pub fn own(&self) -> String {
+        let own = self.series.iter().filter(|(key, value)| key.starts_with("observer_") && **value != 0.0);
+        own.map(|(key, value)| format!("{key} {value}\n")).collect()
+    }
+
     /// Sum over a family.
     pub fn sum(&self, family: &str) -> f64 {
         self.family(family).map(|(_, value)| value).sum()

@@ -162,6 +162,8 @@ pub struct StateChange {
     pub local: [u8; 16],
     /// `sk_err`, 0 for none.
     pub error: i32,
+    /// The socket was closed altogether, not only its sending side shut down.
+    pub is_closed: bool,
 }
 
 /// States of a TCP socket, as far as they matter here (`include/net/tcp_states.h`).

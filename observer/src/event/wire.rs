@@ -29,6 +29,8 @@ const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 const SYN_SENT: u8 = 2;
+/// `sk_shutdown` after a close (include/net/sock.h).
+const SHUTDOWN_MASK: u8 = 3;
 
 /// A record that is none.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -274,6 +276,7 @@ fn state_change(record: record::StateChange) -> StateChange {
         local_port: record.local_port,
         local: record.local,
         error: record.error,
+        is_closed: record.shutdown == SHUTDOWN_MASK,
     }
 }
 
@@ -291,6 +294,8 @@ fn state_record(state: &StateChange) -> record::StateChange {
         local_port: state.local_port,
         error: state.error,
         local: state.local,
+        shutdown: if state.is_closed { SHUTDOWN_MASK } else { 0 },
+        reserved: [0; 7],
     }
 }
 

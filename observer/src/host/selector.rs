@@ -160,6 +160,16 @@ impl Selection {
     }
 }
 
+impl fmt::Display for Selection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_default() {
+            return write!(f, "{} with a TCP listener", DEFAULT_NAMES.join(", "));
+        }
+        let texts: Vec<String> = self.selectors.iter().map(Selector::to_string).collect();
+        f.write_str(&texts.join(", "))
+    }
+}
+
 impl FromIterator<Selector> for Selection {
     fn from_iter<I: IntoIterator<Item = Selector>>(selectors: I) -> Self {
         Selection::new(selectors.into_iter().collect())

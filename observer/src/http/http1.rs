@@ -127,10 +127,13 @@ impl<'a> Input<'a> {
         self.hidden = 0;
     }
 
-    /// Whether the input's last bytes are those of a chunked body without trailer fields.
+    /// Whether the input's last bytes are those of a chunked body without trailer fields: behind a chunk's line end, or
+    /// in a buffer of their own.
     fn ends_like_a_chunked_body(&self) -> bool {
-        const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
-        if self.hidden == 0 { self.known.ends_with(LAST_CHUNK) } else { self.tail.ends_with(LAST_CHUNK) }
+        const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+        const BEHIND_DATA: &[u8] = b"\r\n0\r\n\r\n";
+        let last = if self.hidden == 0 { self.known } else { self.tail };
+        last == LAST_CHUNK || last.ends_with(BEHIND_DATA)
     }
 }
 

@@ -31,7 +31,8 @@ impl Pipeline {
         }
     }
 
-    pub(super) fn client_moments(&mut self, socket: Cookie, thread: u32, moments: &mut Vec<Moment>) {
+    /// `reader` is the thread that read from the client just now, or 0.
+    pub(super) fn client_moments(&mut self, socket: Cookie, reader: u32, moments: &mut Vec<Moment>) {
         for moment in moments.drain(..) {
             match moment {
                 Moment::Begun(_) => self.client_begun(socket),
@@ -42,12 +43,8 @@ impl Pipeline {
             }
         }
         let Some(connection) = self.connections.get_mut(&socket) else { return };
-        // Of requests read ahead, a gateway turns to the next when it is done with the one before.
-        if thread != 0
-            && let Some(open) = connection.exchanges().next()
-            && open.response.head.is_none()
-        {
-            self.pairing.client_read(thread, open.id);
+        if reader != 0 {
+            self.pairing.client_read(reader, socket);
         }
         if !connection.is_internal && !connection.is_closed {
             let phase = connection.current_phase();

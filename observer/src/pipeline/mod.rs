@@ -15,7 +15,9 @@ use rustc_hash::FxHashMap;
 use crate::attribution::Attribution;
 use crate::config::Endpoint as Address;
 use crate::connection::{Connection, Moment};
-use crate::event::{Cookie, Data, Event, Nanoseconds, Opened, Process, ProcessChange, Role, StateChange, TcpState};
+use crate::event::{
+    Cookie, Data, Direction, Event, Nanoseconds, Opened, Process, ProcessChange, Role, StateChange, TcpState,
+};
 use crate::exchange::Unobserved;
 use crate::gateways::{GatewayId, Gateways};
 use crate::metrics::Metrics;
@@ -153,7 +155,10 @@ impl Pipeline {
                     self.datastore.talked(&connection.opened.remote, data.result);
                     self.upstream_moments(data.socket, data.time_ns, data.thread, &mut moments);
                 }
-                Role::Client | Role::Listener => self.client_moments(data.socket, data.thread, &mut moments),
+                Role::Client | Role::Listener => {
+                    let reader = if data.direction == Direction::Received { data.thread } else { 0 };
+                    self.client_moments(data.socket, reader, &mut moments);
+                }
             }
         }
         self.moments = moments;

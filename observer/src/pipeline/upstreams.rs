@@ -14,7 +14,7 @@ impl Pipeline {
         if connection.opened.origin != Origin::Beginning {
             return self.datastore.found(&connection.opened);
         }
-        let Some(read_last) = self.pairing.read_last(connection.opened.thread) else { return };
+        let Some(read_last) = self.read_last(connection.opened.thread) else { return };
         connection.read_last = Some(read_last);
         let attempt = attempt(connection, connection.next_id(), connection.opened.time_ns);
         if let Some(exchange) = self.client_mut(read_last)
@@ -74,7 +74,7 @@ impl Pipeline {
 
     /// The first write on a kept connection is what a connect is on a new one.
     fn upstream_begun(&mut self, socket: Cookie, thread: u32) {
-        let read_last = self.pairing.read_last(thread);
+        let read_last = self.read_last(thread);
         if let Some(connection) = self.connections.get_mut(&socket) {
             connection.read_last = connection.read_last.or(read_last);
         }
@@ -152,6 +152,12 @@ impl Pipeline {
         } else if client.attempts.len() < ATTEMPTS_MAX {
             client.attempts.push(attempt);
         }
+    }
+
+    /// The client exchange that a thread works on: of pipelined requests the oldest that is not answered.
+    fn read_last(&self, thread: u32) -> Option<ExchangeId> {
+        let client = self.connections.get(&self.pairing.read_last(thread)?)?;
+        client.exchanges().find(|open| open.response.head.is_none()).map(|open| open.id)
     }
 
     fn client_mut(&mut self, id: ExchangeId) -> Option<&mut Exchange> {

@@ -112,16 +112,16 @@ fn a_gateway_that_closes_at_once_did_not_wait_for_the_body() {
     }
 }
 
-/// Closing with bytes left unread resets the connection (`tcp_close`); only a reset by the peer sets `sk_err`.
+/// Closing with bytes left unread resets the connection (`tcp_close`).
 #[test]
-fn a_reset_is_the_peers_if_the_socket_has_an_error() {
+fn a_reset_is_the_gateways_if_the_socket_was_closed() {
     let mut by_peer = Wire::client();
     by_peer.reads(1, get("/a"));
-    by_peer.turns_with(2, TcpState::Close, ECONNRESET);
+    by_peer.turns_with(2, TcpState::Close, false);
     assert_eq!(by_peer.over(), ["GET /a 28+0 bytes 1-2 ms: 499 client_closed_waiting"]);
     let mut by_gateway = Wire::client();
     by_gateway.reads(1, get("/a"));
-    by_gateway.turns_with(2, TcpState::Close, 0);
+    by_gateway.turns_with(2, TcpState::Close, true);
     assert_eq!(by_gateway.over(), ["GET /a 28+0 bytes 1-2 ms: 444 closed_unanswered"]);
 }
 
@@ -154,6 +154,7 @@ fn a_gateway_that_answers_on_after_it_said_close_is_believed() {
     wire.reads(1, get("/a") + &get("/b"));
     wire.writes(2, CLOSING);
     wire.writes(5, ok(""));
+    wire.gateway_closes(9);
     assert_eq!(wire.over(), ["GET /a 28+57 bytes 1-2 ms: 200", "GET /b 28+38 bytes 2-5 ms: 200"]);
 }
 

@@ -109,29 +109,38 @@ impl Wire {
     }
 
     pub fn turns(&mut self, at_ms: u64, new: TcpState) -> bool {
-        self.turns_with(at_ms, new, 0)
+        self.turns_with(at_ms, new, false)
     }
 
-    pub fn turns_with(&mut self, at_ms: u64, new: TcpState, error: i32) -> bool {
+    /// `is_closed`: by the gateway, and altogether.
+    pub fn turns_with(&mut self, at_ms: u64, new: TcpState, is_closed: bool) -> bool {
         let sequence = self.sequence;
         self.sequence += 1;
-        let time_ns = at_ms * MS;
-        let old = TcpState::Established;
-        let change = StateChange { time_ns, socket: 1, sequence, old, new, local_port: 80, local: [0; 16], error };
+        let change = StateChange {
+            time_ns: at_ms * MS,
+            socket: 1,
+            sequence,
+            old: TcpState::Established,
+            new,
+            local_port: 80,
+            local: [0; 16],
+            error: 0,
+            is_closed,
+        };
         self.connection.state(&change, &mut self.moments)
     }
 
     /// The client's FIN, then the gateway's close.
     pub fn client_closes(&mut self, at_ms: u64) {
         self.turns(at_ms, TcpState::CloseWait);
-        self.turns(at_ms, TcpState::LastAck);
-        self.turns(at_ms, TcpState::Close);
+        self.turns_with(at_ms, TcpState::LastAck, true);
+        self.turns_with(at_ms, TcpState::Close, true);
     }
 
     /// The gateway's close, then the client's FIN.
     pub fn gateway_closes(&mut self, at_ms: u64) {
-        self.turns(at_ms, TcpState::FinWait);
-        self.turns(at_ms, TcpState::Close);
+        self.turns_with(at_ms, TcpState::FinWait, true);
+        self.turns_with(at_ms, TcpState::Close, true);
     }
 
     pub fn phase(&self) -> Phase {

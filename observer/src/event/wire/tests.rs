@@ -93,6 +93,7 @@ fn the_other_events_survive_encoding() {
         local_port: 80,
         local: [1; 16],
         error: 111,
+        is_closed: true,
     }));
 }
 

@@ -113,7 +113,7 @@ fn a_connection_that_ends_within_a_phase_leaves_it() {
         let mut script = Script::new();
         let client = script.accepts(1);
         script.reads(2, client, bytes);
-        script.turns_with(3, client, TcpState::Established, TcpState::Close, 104);
+        script.turns_with(3, client, TcpState::Established, TcpState::Close, false);
         assert_eq!(script.gauge(), [0, 0, 0, 0]);
     }
 }

@@ -124,9 +124,9 @@ fn data() -> impl Strategy<Value = (Data<'static>, Offset)> {
 
 fn state() -> impl Strategy<Value = Event<'static>> {
     let tcp = || prop_oneof![any::<u8>(), 1..12_u8].prop_map(TcpState::from);
-    let error = prop_oneof![Just(0), Just(104), Just(111)];
-    (socket(), tcp(), tcp(), error, any::<u32>()).prop_map(|(socket, old, new, error, sequence)| {
-        Event::State(StateChange { time_ns: 0, socket, sequence, old, new, local_port: 80, local: [0; 16], error })
+    (socket(), tcp(), tcp(), any::<bool>(), any::<u32>()).prop_map(|(socket, old, new, is_closed, sequence)| {
+        let (local, local_port, error) = ([0; 16], 80, 0);
+        Event::State(StateChange { time_ns: 0, socket, sequence, old, new, local_port, local, error, is_closed })
     })
 }
 

@@ -181,10 +181,11 @@ impl Script {
     }
 
     pub fn turns(&mut self, at_ms: u64, socket: Cookie, old: TcpState, new: TcpState) {
-        self.turns_with(at_ms, socket, old, new, 0);
+        self.turns_with(at_ms, socket, old, new, false);
     }
 
-    pub fn turns_with(&mut self, at_ms: u64, socket: Cookie, old: TcpState, new: TcpState, error: i32) {
+    /// `is_closed`: by the gateway, and altogether.
+    pub fn turns_with(&mut self, at_ms: u64, socket: Cookie, old: TcpState, new: TcpState, is_closed: bool) {
         let state = self.sockets.get_mut(&socket).unwrap();
         let sequence = state.sequence;
         state.sequence += 1;
@@ -198,21 +199,22 @@ impl Script {
             new,
             local_port: 40_000 + socket as u16,
             local,
-            error,
+            error: 0,
+            is_closed,
         }));
     }
 
     /// The peer's FIN, then the gateway's close.
     pub fn peer_closes(&mut self, at_ms: u64, socket: Cookie) {
         self.turns(at_ms, socket, TcpState::Established, TcpState::CloseWait);
-        self.turns(at_ms, socket, TcpState::CloseWait, TcpState::LastAck);
-        self.turns(at_ms, socket, TcpState::LastAck, TcpState::Close);
+        self.turns_with(at_ms, socket, TcpState::CloseWait, TcpState::LastAck, true);
+        self.turns_with(at_ms, socket, TcpState::LastAck, TcpState::Close, true);
     }
 
     /// The gateway's close, then the peer's FIN.
     pub fn gateway_closes(&mut self, at_ms: u64, socket: Cookie) {
-        self.turns(at_ms, socket, TcpState::Established, TcpState::FinWait);
-        self.turns(at_ms, socket, TcpState::FinWait, TcpState::Close);
+        self.turns_with(at_ms, socket, TcpState::Established, TcpState::FinWait, true);
+        self.turns_with(at_ms, socket, TcpState::FinWait, TcpState::Close, true);
     }
 
     pub fn page(&self, options: text::Options) -> String {

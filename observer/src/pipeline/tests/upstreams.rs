@@ -104,7 +104,7 @@ fn a_refused_connect_is_an_upstream_without_a_request() {
     let client = script.accepts(1);
     script.reads(1, client, get("/elsewhere"));
     let upstream = script.connects(2, ORDERS);
-    script.turns_with(3, upstream, TcpState::SynSent, TcpState::Close, 111);
+    script.turns_with(3, upstream, TcpState::SynSent, TcpState::Close, false);
     script.writes(5, client, answer(502, ""));
     assert_eq!(script.told(), ["orders: 502 x1, 36+38 bytes, 3+1=4 ms"]);
 }
@@ -142,7 +142,7 @@ fn a_retry_is_one_request_and_its_upstream_time_spans_the_tries() {
     script.reads(30, first, answer(502, ""));
     script.gateway_closes(30, first);
     let second = script.connects(30, ORDERS);
-    script.turns_with(40, second, TcpState::SynSent, TcpState::Close, 111);
+    script.turns_with(40, second, TcpState::SynSent, TcpState::Close, false);
     let third = asks(&mut script, 40, USERS, "/users/7", 60);
     script.writes(101, client, answer(200, ""));
     script.gateway_closes(101, third);

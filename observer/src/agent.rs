@@ -1,0 +1,153 @@
+//! The agent at work: one thread that takes records through the pipeline, apart from those that serve.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::capture::{Capture, LONG_PAUSE, SHORT_PAUSE, now_ns};
+use crate::event::Event;
+use crate::host::selector::Selection;
+use crate::resolver;
+
+/// Losses are asked for this often.
+const LOSS_PERIOD: Duration = Duration::from_secs(1);
+
+/// As long as there is no gateway, the host is looked at this often.
+const SEARCH_PERIOD: Duration = Duration::from_secs(5);
+
+/// Names of the configuration have so long for their first answers before the agent goes on without.
+const FIRST_NAMES: Duration = Duration::from_secs(2);
+
+/// Tells a running agent to end.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Asks for the end.
+    pub fn ask(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the end was asked for.
+    pub fn is_asked(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Takes events as they come: a pipeline, or a file.
+pub trait Sink {
+    /// Takes one event.
+    fn take(&mut self, event: &Event<'_>);
+
+    /// A round of events is over. Errors end the agent.
+    fn round(&mut self) -> Result<()>;
+
+    /// Gateways known to run, `None` if the sink does not know.
+    fn gateways(&self) -> Option<usize>;
+}
+
+/// Captures until it is told to stop. `ready` is called once everything is attached and the first scan is done.
+pub fn observe(
+    selection: &Selection,
+    names: Vec<String>,
+    sink: &mut dyn Sink,
+    stop: &Stop,
+    ready: impl FnOnce(),
+) -> Result<()> {
+    let (sender, inbox) = channel();
+    let (_resolver, first_names) = resolver::start(names, sender);
+    let mut capture = Capture::start(selection.clone())?;
+    if first_names.recv_timeout(FIRST_NAMES).is_err() {
+        log::warn!("some names of the configuration are slow to resolve; going on without them");
+    }
+    take_inbox(&inbox, sink);
+    capture.scan(|event| sink.take(event))?;
+    sink.take(&Event::Ready(now_ns()));
+    sink.round()?;
+    log::info!("attached");
+    ready();
+    Rounds::new(selection).run(&mut capture, &inbox, sink, stop)
+}
+
+fn take_inbox(inbox: &Receiver<Event<'static>>, sink: &mut dyn Sink) {
+    for event in inbox.try_iter() {
+        sink.take(&event);
+    }
+}
+
+/// What the rounds keep in mind from one to the next.
+struct Rounds {
+    looked_for: String,
+    pause: Duration,
+    next_losses: Instant,
+    next_search: Instant,
+    has_told_none: bool,
+    has_told_many: bool,
+}
+
+impl Rounds {
+    fn new(selection: &Selection) -> Self {
+        let now = Instant::now();
+        Rounds {
+            looked_for: selection.to_string(),
+            pause: SHORT_PAUSE,
+            next_losses: now + LOSS_PERIOD,
+            next_search: now + SEARCH_PERIOD,
+            has_told_none: false,
+            has_told_many: false,
+        }
+    }
+
+    fn run(
+        &mut self,
+        capture: &mut Capture,
+        inbox: &Receiver<Event<'static>>,
+        sink: &mut dyn Sink,
+        stop: &Stop,
+    ) -> Result<()> {
+        while !stop.is_asked() {
+            let records = capture.drain(|event| sink.take(event));
+            take_inbox(inbox, sink);
+            let now = Instant::now();
+            if now >= self.next_losses {
+                self.next_losses = now + LOSS_PERIOD;
+                capture.losses(now_ns(), |event| sink.take(event));
+            }
+            self.look_for_gateways(now, capture, sink)?;
+            sink.round()?;
+            // Nobody is woken by a record, so the pause grows only as far as freshness allows.
+            self.pause = if records > 0 { SHORT_PAUSE } else { (self.pause * 2).min(LONG_PAUSE) };
+            thread::sleep(self.pause);
+        }
+        capture.drain(|event| sink.take(event));
+        sink.round()
+    }
+
+    fn look_for_gateways(&mut self, now: Instant, capture: &mut Capture, sink: &mut dyn Sink) -> Result<()> {
+        match sink.gateways() {
+            Some(0) => {
+                if !std::mem::replace(&mut self.has_told_none, true) {
+                    log::warn!("no gateway found ({}); watching for one to start", self.looked_for);
+                }
+                if now >= self.next_search {
+                    self.next_search = now + SEARCH_PERIOD;
+                    capture.scan(|event| sink.take(event))?;
+                }
+            }
+            Some(1) | None => {}
+            Some(many) => {
+                if !std::mem::replace(&mut self.has_told_many, true) {
+                    log::warn!(
+                        "{many} gateways are watched and added up; --per-gateway-label tells them apart, --gateway \
+                         selects some"
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,108 @@
+//! The kernel object: inside this program, loaded with the running kernel's offsets, attached.
+
+use std::error::Error;
+use std::io;
+
+use anyhow::{Context, Result};
+use aya::programs::{BtfTracePoint, ProgramError};
+use aya::{Btf, Ebpf, EbpfLoader};
+
+use super::abi::OffsetWords;
+use super::offsets;
+use crate::host;
+
+/// The programs, each named as the tracepoint it sits on; in the order in which they are attached.
+const PROGRAMS: [&str; 6] = [
+    "sched_process_exit",
+    "sched_process_exec",
+    "sched_process_fork",
+    "inet_sock_set_state",
+    "sock_send_length",
+    "sock_recv_length",
+];
+
+#[cfg(kernel_object)]
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/observer-kernel.o"));
+#[cfg(not(kernel_object))]
+static OBJECT: &[u8] = &[];
+
+/// Why the kernel part cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// A plain `cargo build`.
+    #[error("this program was built without its kernel part; build it with `cargo xtask build`")]
+    NoObject,
+    /// `EPERM`.
+    #[error(
+        "the kernel refuses to load programs for this user; run the observer as root, or with CAP_BPF and CAP_PERFMON \
+         (`observer check` lists all that it needs)"
+    )]
+    NotPermitted,
+    /// The verifier's word.
+    #[error("the kernel refuses the program {program}; report this with the output of `observer check`: {reason}")]
+    Refused {
+        /// Its name.
+        program: &'static str,
+        /// The end of the verifier's log.
+        reason: String,
+    },
+}
+
+/// Whether this program has its kernel part inside.
+pub fn has_kernel_part() -> bool {
+    !OBJECT.is_empty()
+}
+
+/// Loads all programs, attaches none.
+pub fn load() -> Result<Ebpf> {
+    if !has_kernel_part() {
+        return Err(LoadError::NoObject.into());
+    }
+    let kernel = host::btf::Btf::load().context("the observer needs a kernel with BTF (CONFIG_DEBUG_INFO_BTF)")?;
+    let words = OffsetWords::from(offsets::read(&kernel).context("this kernel's structures are not as expected")?);
+    drop(kernel);
+    let btf = Btf::from_sys_fs().context("cannot read the kernel's BTF")?;
+    let mut programs =
+        EbpfLoader::new().btf(Some(&btf)).override_global("OFFSETS", &words, true).load(OBJECT).map_err(|error| {
+            if is_denied(&error) { LoadError::NotPermitted.into() } else { anyhow::Error::from(error) }
+        })?;
+    for name in PROGRAMS {
+        program(&mut programs, name)?.load(name, &btf).map_err(|error| refusal(name, error))?;
+    }
+    Ok(programs)
+}
+
+/// Attaches all programs.
+pub fn attach(programs: &mut Ebpf) -> Result<()> {
+    for name in PROGRAMS {
+        program(programs, name)?.attach().with_context(|| format!("tracepoint {name}"))?;
+    }
+    Ok(())
+}
+
+fn program<'a>(programs: &'a mut Ebpf, name: &str) -> Result<&'a mut BtfTracePoint> {
+    let program = programs.program_mut(name).with_context(|| format!("the kernel object lacks {name}"))?;
+    Ok(program.try_into()?)
+}
+
+fn refusal(program: &'static str, error: ProgramError) -> anyhow::Error {
+    const LINES: usize = 6;
+    let ProgramError::LoadError { io_error, verifier_log } = &error else {
+        return anyhow::Error::from(error).context(format!("program {program}"));
+    };
+    let log = verifier_log.to_string();
+    if log.trim().is_empty() && io_error.kind() == io::ErrorKind::PermissionDenied {
+        return LoadError::NotPermitted.into();
+    }
+    let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+    let end = lines[lines.len().saturating_sub(LINES)..].join(" | ");
+    LoadError::Refused { program, reason: format!("{io_error}: {end}") }.into()
+}
+
+/// Whether a permission was missing anywhere along the chain.
+fn is_denied(error: &(dyn Error + 'static)) -> bool {
+    let is_it = |error: &(dyn Error + 'static)| {
+        error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    };
+    is_it(error) || error.source().is_some_and(is_denied)
+}

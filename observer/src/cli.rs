@@ -1,0 +1,148 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Endpoint;
+use crate::host::selector::Selector;
+
+/// Watches an API gateway from outside and serves its Kong metrics.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
+pub struct Cli {
+    /// What to do; without any, `run`
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Options of `run`
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  observer                                        every nginx, openresty or kong on this host
+  observer --gateway port:8000 --kong-config kong.yml
+  observer check                                  what this host allows
+  observer record traffic.rec --for 30s && observer replay traffic.rec";
+
+/// Subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Watch the gateways on this host and serve their metrics
+    Run(RunArgs),
+    /// Show row by row what this host allows
+    Check,
+    /// Write what happens to a file, without secrets
+    Record(RecordArgs),
+    /// Print the metrics that a recorded file gives
+    Replay(ReplayArgs),
+}
+
+/// Which gateways to watch.
+#[derive(Debug, Clone, Default, Args)]
+pub struct GatewayArgs {
+    /// Which processes to watch: name:NAME, exe:PATH, pid:N or port:N; repeatable [default: every nginx, openresty or
+    /// kong that listens on TCP]
+    #[arg(long = "gateway", value_name = "SELECTOR")]
+    pub gateways: Vec<Selector>,
+}
+
+/// Where services come from.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ConfigArgs {
+    /// The observer's own configuration; wins over Kong's
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Kong's declarative configuration (YAML or JSON, formats 1.1 to 3.0)
+    #[arg(long, value_name = "FILE")]
+    pub kong_config: Option<PathBuf>,
+    /// The gateway's datastore, for kong_datastore_reachable; wins over the configuration's
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub datastore: Option<Endpoint>,
+    /// Tell gateways apart by a label
+    #[arg(long)]
+    pub per_gateway_label: bool,
+    /// Leave out the observer's own metrics
+    #[arg(long)]
+    pub no_own_metrics: bool,
+}
+
+/// Options of `run`.
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// Where to serve the metrics; repeatable
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9542")]
+    pub listen: Vec<SocketAddr>,
+    /// Gateways
+    #[command(flatten)]
+    pub gateways: GatewayArgs,
+    /// Services
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// Options of `record`.
+#[derive(Debug, Clone, Args)]
+pub struct RecordArgs {
+    /// The file to write; it must not exist
+    pub file: PathBuf,
+    /// Stop after this time, as in 30s or 5m; without it at Ctrl-C
+    #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub duration: Option<Duration>,
+    /// Keep header values, query strings and bodies as they are: passwords, tokens and personal data with them
+    #[arg(long)]
+    pub with_secrets: bool,
+    /// Gateways
+    #[command(flatten)]
+    pub gateways: GatewayArgs,
+    /// Services: values of headers that their routes ask for are kept
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// Options of `replay`.
+#[derive(Debug, Clone, Args)]
+pub struct ReplayArgs {
+    /// The recorded file
+    pub file: PathBuf,
+    /// Services
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn run_is_what_is_meant_without_a_subcommand() {
+        let bare = Cli::parse_from(["observer", "--gateway", "port:80", "--listen", "[::1]:9"]);
+        let named = Cli::parse_from(["observer", "run", "--gateway", "port:80", "--listen", "[::1]:9"]);
+        assert!(bare.command.is_none());
+        let Some(Command::Run(run)) = named.command else { panic!("no run in {named:?}") };
+        assert_eq!((bare.run.listen, bare.run.gateways.gateways), (run.listen, run.gateways.gateways));
+    }
+
+    #[test]
+    fn metrics_are_served_on_loopback_unless_told_otherwise() {
+        let cli = Cli::parse_from(["observer"]);
+        assert_eq!(cli.run.listen, ["127.0.0.1:9542".parse().unwrap()]);
+    }
+
+    #[test]
+    fn a_duration_is_read() {
+        let cli = Cli::parse_from(["observer", "record", "f", "--for", "1m 30s"]);
+        let Some(Command::Record(record)) = cli.command else { panic!("no record in {cli:?}") };
+        assert_eq!(record.duration, Some(Duration::from_secs(90)));
+    }
+}
