@@ -31,8 +31,8 @@ impl Pipeline {
         }
     }
 
-    /// `reader` is the thread that read from the client just now, or 0.
-    pub(super) fn client_moments(&mut self, socket: Cookie, reader: u32, moments: &mut Vec<Moment>) {
+    /// `worker` is the thread that turned to the client just now, or 0.
+    pub(super) fn client_moments(&mut self, socket: Cookie, worker: u32, moments: &mut Vec<Moment>) {
         for moment in moments.drain(..) {
             match moment {
                 Moment::Begun(_) => self.client_begun(socket),
@@ -43,8 +43,8 @@ impl Pipeline {
             }
         }
         let Some(connection) = self.connections.get_mut(&socket) else { return };
-        if reader != 0 {
-            self.pairing.client_read(reader, socket);
+        if worker != 0 {
+            self.pairing.client_read(worker, socket);
         }
         if !connection.is_internal && !connection.is_closed {
             let phase = connection.current_phase();

@@ -156,8 +156,11 @@ impl Pipeline {
                     self.upstream_moments(data.socket, data.time_ns, data.thread, &mut moments);
                 }
                 Role::Client | Role::Listener => {
-                    let reader = if data.direction == Direction::Received { data.thread } else { 0 };
-                    self.client_moments(data.socket, reader, &mut moments);
+                    // With one pipelined request answered the gateway turns to the next.
+                    let is_asked = connection.exchanges().next().is_some_and(|open| open.response.head.is_none());
+                    let turns_to_it = data.direction == Direction::Received || is_asked;
+                    let worker = if turns_to_it { data.thread } else { 0 };
+                    self.client_moments(data.socket, worker, &mut moments);
                 }
             }
         }

@@ -76,6 +76,26 @@ fn pipelined_requests_keep_their_own_upstreams() {
     assert_eq!(script.told(), expected);
 }
 
+#[test]
+fn the_next_pipelined_request_is_worked_on_once_the_one_before_is_answered() {
+    let mut script = Script::new();
+    let (a, b) = (script.accepts(1), script.accepts(1));
+    script.reads(1, a, get("/orders/1") + &get("/orders/2"));
+    let first = script.connected(1, ORDERS);
+    script.writes(1, first, get("/stripped/1"));
+    script.reads(2, b, get("/users"));
+    let other = script.connected(2, USERS);
+    script.writes(2, other, get("/stripped"));
+    script.reads(10, first, answer(200, ""));
+    script.writes(10, a, answer(200, ""));
+    asks(&mut script, 11, ORDERS, "/stripped/2", 10);
+    script.writes(21, a, answer(200, ""));
+    script.reads(30, other, answer(200, ""));
+    script.writes(30, b, answer(200, ""));
+    let expected = ["orders: 200 x2, 70+76 bytes, 1+19=20 ms", "users: 200 x1, 32+38 bytes, 0+28=28 ms"];
+    assert_eq!(script.told(), expected);
+}
+
 /// The body of one comes in while the other is asked for.
 #[test]
 fn an_interim_response_does_not_end_the_wait_for_an_upstream() {
