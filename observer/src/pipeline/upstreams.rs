@@ -41,12 +41,12 @@ impl Pipeline {
                 self.datastore.connected(&connection.opened);
             }
             TcpState::Close => {
-                let id = connection.next_id();
+                let (id, thread) = (connection.next_id(), connection.thread);
                 let made_for = connection.made_for.take();
                 let has_failed = change.old == TcpState::SynSent;
                 self.datastore.closed(&connection.opened, has_failed);
                 self.internal.upstream_closed(&connection.opened);
-                self.end_attempt(made_for, id, change.time_ns);
+                self.end_attempt(made_for, id, thread, change.time_ns);
             }
             _ => {}
         }
@@ -127,15 +127,19 @@ impl Pipeline {
     fn upstream_ended(&mut self, socket: Cookie, exchange: &Exchange) {
         let Some(connection) = self.connections.get_mut(&socket) else { return };
         connection.read_last = None;
-        let made_for = connection.made_for.take();
-        self.end_attempt(made_for, exchange.id, exchange.ended_ns());
+        let (made_for, thread) = (connection.made_for.take(), connection.thread);
+        self.end_attempt(made_for, exchange.id, thread, exchange.ended_ns());
     }
 
-    fn end_attempt(&mut self, client: Option<ExchangeId>, id: ExchangeId, time_ns: Nanoseconds) {
-        if let Some(client) = client.and_then(|client| self.client_mut(client))
-            && let Some(attempt) = client.attempt_mut(id)
-        {
+    /// What the thread does next it does for that client: it tries again, or answers.
+    fn end_attempt(&mut self, client: Option<ExchangeId>, id: ExchangeId, thread: u32, time_ns: Nanoseconds) {
+        let Some(client) = client else { return };
+        let Some(exchange) = self.client_mut(client) else { return };
+        if let Some(attempt) = exchange.attempt_mut(id) {
             attempt.ended_ns = Some(time_ns);
+        }
+        if exchange.response.head.is_none() {
+            self.pairing.client_read(thread, client.socket);
         }
     }
 

@@ -169,6 +169,51 @@ fn a_retry_is_one_request_and_its_upstream_time_spans_the_tries() {
     assert_eq!(script.told(), ["users: 200 x1, 34+38 bytes, 2+98=100 ms"]);
 }
 
+/// What a thread does next it does for the exchange whose upstream it heard of last.
+#[test]
+fn a_retry_belongs_to_its_request_although_the_thread_read_another() {
+    type Fails = fn(&mut Script, u64);
+    let answers: Fails = |script, first| {
+        script.reads(30, first, answer(502, ""));
+        script.gateway_closes(30, first);
+    };
+    let ends: Fails = |script, first| {
+        script.reads_end(30, first);
+        script.gateway_closes(30, first);
+    };
+    let is_given_up: Fails = |script, first| script.gateway_closes(30, first);
+    let is_reset: Fails = |script, first| script.turns_with(30, first, TcpState::Established, TcpState::Close, false);
+    for fails in [answers, ends, is_given_up, is_reset] {
+        let mut script = Script::new();
+        let (client, other) = (script.accepts(1), script.accepts(1));
+        script.reads(1, client, get("/orders/7"));
+        let first = script.connected(2, ORDERS);
+        script.writes(2, first, get("/stripped/7"));
+        script.reads(3, other, get("/local"));
+        let busy = script.connected(4, "10.9.9.9:80");
+        script.writes(4, busy, get("/other"));
+        fails(&mut script, first);
+        asks(&mut script, 31, USERS, "/stripped/7", 10);
+        script.writes(42, client, answer(200, ""));
+        assert_eq!(script.told(), ["users: 200 x1, 35+38 bytes, 2+39=41 ms"]);
+    }
+}
+
+#[test]
+fn a_refused_connect_is_followed_by_its_own_retry() {
+    let mut script = Script::new();
+    let (client, other) = (script.accepts(1), script.accepts(1));
+    script.reads(1, client, get("/orders/7"));
+    let first = script.connects(2, ORDERS);
+    script.reads(3, other, get("/local"));
+    let busy = script.connected(4, "10.9.9.9:80");
+    script.writes(4, busy, get("/other"));
+    script.turns_with(30, first, TcpState::SynSent, TcpState::Close, false);
+    asks(&mut script, 31, USERS, "/stripped/7", 10);
+    script.writes(42, client, answer(200, ""));
+    assert_eq!(script.told(), ["users: 200 x1, 35+38 bytes, 2+39=41 ms"]);
+}
+
 #[test]
 fn a_unix_upstream_is_known_by_its_path() {
     let mut script = Script::new();
