@@ -80,6 +80,8 @@ pub struct Connection {
     misses_record: bool,
     /// Out of step, and the exchange that the bytes belong to was not told of yet.
     out_of_step: Option<Unobserved>,
+    /// The newest exchange has but blank lines.
+    is_begun_blank: bool,
     /// The answer that ended last said that the connection ends with it.
     is_last: bool,
     peer_closed: bool,
@@ -126,6 +128,7 @@ impl Connection {
             next_sequence: (opened.origin != Origin::Scan).then(|| opened.sequence.wrapping_add(1)),
             misses_record: false,
             out_of_step: (opened.origin != Origin::Beginning).then_some(Unobserved::Midway),
+            is_begun_blank: false,
             is_last: false,
             peer_closed: false,
             gateway_closed: false,
@@ -292,9 +295,17 @@ impl Connection {
             let part = self.requests.read(&mut input);
             let taken = before - input.left();
             match part {
-                Some(Part::Blank) => continue,
+                Some(Part::Blank) => {
+                    // To nginx the request begins with it, but has none of its bytes.
+                    if !std::mem::replace(&mut self.is_begun_blank, true) {
+                        self.begin(time_ns, moments);
+                    }
+                    continue;
+                }
                 Some(Part::Begin) => {
-                    self.begin(time_ns, moments);
+                    if !std::mem::take(&mut self.is_begun_blank) {
+                        self.begin(time_ns, moments);
+                    }
                     continue;
                 }
                 _ => {}
@@ -481,6 +492,7 @@ impl Connection {
     }
 
     fn end_all(&mut self, ending: Ending, moments: &mut Vec<Moment>) {
+        self.is_begun_blank = false;
         while !self.exchanges.is_empty() {
             self.pop(ending, moments);
         }

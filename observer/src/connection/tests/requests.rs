@@ -120,11 +120,33 @@ fn a_gateways_own_requests_are_the_same_the_other_way_round() {
 }
 
 #[test]
-fn blank_lines_between_requests_belong_to_none() {
+fn blank_lines_before_a_request_are_no_bytes_of_it() {
     let mut wire = Wire::client();
     wire.reads(1, format!("\r\n{}\r\n\n{}", get("/a"), get("/b")));
     wire.writes(2, ok("") + &ok(""));
     assert_eq!(wire.over(), ["GET /a 28+38 bytes 1-2 ms: 200", "GET /b 28+38 bytes 2-2 ms: 200"]);
+}
+
+/// nginx 1.22 logs `$request_time` 0.500 for a request half a second behind its blank line.
+#[test]
+fn a_blank_line_starts_the_clock_of_the_request_behind_it() {
+    let mut wire = Wire::client();
+    wire.reads(1, get("/a") + "\r\n");
+    wire.writes(2, ok(""));
+    assert_eq!(wire.phase(), Phase::Reading);
+    wire.reads(500, "\r\n");
+    wire.reads(502, get("/b"));
+    wire.writes(503, ok(""));
+    assert_eq!(wire.over(), ["GET /a 28+38 bytes 1-2 ms: 200", "GET /b 28+38 bytes 2-503 ms: 200"]);
+}
+
+/// nginx 1.22 logs 400 with `$request_time` 0.304.
+#[test]
+fn a_blank_line_without_a_request_is_a_head_cut_off() {
+    let mut wire = Wire::client();
+    wire.reads(1, "\r\n");
+    wire.client_closes(305);
+    assert_eq!(wire.over(), ["- - 0+0 bytes 1-305 ms: 400 client_closed_in_head"]);
 }
 
 #[test]
