@@ -384,7 +384,11 @@ impl Connection {
                 Some(Part::End) => self.response_ended(number, moments),
                 Some(Part::Malformed) => {
                     open.response.is_malformed = true;
-                    open.blame(Unobserved::OutOfStep);
+                    // Where it ends is not known, so neither is whose the next answer is.
+                    self.lose(Unobserved::OutOfStep);
+                    self.end_all(Ending::Lost(Unobserved::OutOfStep), moments);
+                    self.out_of_step = None;
+                    return;
                 }
                 Some(Part::Blurred) => {
                     if open.response.head.is_none() {

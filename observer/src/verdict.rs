@@ -84,7 +84,7 @@ impl Verdict {
             };
         }
         // Interim responses are no answer.
-        if exchange.response.bytes > exchange.response.head_bytes {
+        if exchange.response.bytes > exchange.response.head_bytes && !matches!(ending, Ending::Lost(_)) {
             return Verdict::Unobserved(Unobserved::NotSampled);
         }
         let is_waiting = !exchange.attempts.is_empty();

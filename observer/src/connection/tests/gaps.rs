@@ -154,3 +154,18 @@ fn records_of_a_scanned_connection_are_numbered_from_the_first_that_comes() {
     wire.client_closes(3);
     assert_eq!(wire.over(), ["GET /a 28+0 bytes 1-3 ms: 499 client_closed_waiting"]);
 }
+
+#[test]
+fn a_malformed_answer_loses_what_is_open() {
+    let mut wire = Wire::client();
+    wire.reads(1, get("/a") + &get("/b") + &get("/c"));
+    wire.writes(2, "HTTP/1.1 2O0 OK\r\n\r\nand its body");
+    wire.writes(3, ok(""));
+    wire.writes(4, ok(""));
+    let over = wire.over();
+    assert_eq!(over.len(), 3);
+    assert!(over.iter().all(|line| line.ends_with("unobserved out_of_step")), "whose are they? {over:?}");
+    wire.reads(5, get("/d"));
+    wire.writes(6, ok(""));
+    assert_eq!(wire.over(), ["GET /d 28+38 bytes 5-6 ms: 200"]);
+}
