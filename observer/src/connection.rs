@@ -84,6 +84,10 @@ pub struct Connection {
     is_begun_blank: bool,
     /// The answer that ended last said that the connection ends with it.
     is_last: bool,
+    /// The turn began within a request: what looks like the beginning of one need not be one.
+    is_mid_request: bool,
+    /// There were too many open exchanges to keep track.
+    is_given_up: bool,
     peer_closed: bool,
     gateway_closed: bool,
 }
@@ -130,6 +134,8 @@ impl Connection {
             out_of_step: (opened.origin != Origin::Beginning).then_some(Unobserved::Midway),
             is_begun_blank: false,
             is_last: false,
+            is_mid_request: false,
+            is_given_up: false,
             peer_closed: false,
             gateway_closed: false,
             opened,
@@ -227,7 +233,11 @@ impl Connection {
 
     /// The process that had the connection ended.
     pub fn process_ended(&mut self, moments: &mut Vec<Moment>) {
-        self.end_all(Ending::WithProcess, moments);
+        if !self.exchanges.is_empty() {
+            self.lose(Unobserved::ProcessEnded);
+            self.end_all(Ending::WithProcess, moments);
+            self.out_of_step = None;
+        }
     }
 
     fn side(&self, direction: Direction) -> Side {
@@ -281,7 +291,10 @@ impl Connection {
                 }
                 self.feed_requests(piece, moments);
             }
-            Side::Response => self.feed_responses(piece, moments),
+            Side::Response => {
+                self.is_mid_request = false;
+                self.feed_responses(piece, moments);
+            }
         }
     }
 
@@ -415,7 +428,10 @@ impl Connection {
 
     fn begin(&mut self, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
         if self.exchanges.len() >= OPEN_MAX {
-            self.end_all(Ending::Lost(Unobserved::TableFull), moments);
+            // Their answers are still to come: nobody's from here on.
+            self.is_given_up = true;
+            self.lose(Unobserved::TableFull);
+            return self.end_all(Ending::Lost(Unobserved::TableFull), moments);
         }
         let id = self.next_id();
         self.next_number += 1;
@@ -426,7 +442,8 @@ impl Connection {
 
     /// After a loss, or when met midway: in step again where a request begins.
     fn resynchronise(&mut self, input: &Input<'_>, moments: &mut Vec<Moment>) -> bool {
-        if !input.begins_like_a_request() {
+        if self.is_given_up || self.is_mid_request || !input.begins_like_a_request() {
+            self.is_mid_request = true;
             self.tell_stray(moments);
             return false;
         }

@@ -169,3 +169,43 @@ fn a_malformed_answer_loses_what_is_open() {
     wire.writes(6, ok(""));
     assert_eq!(wire.over(), ["GET /d 28+38 bytes 5-6 ms: 200"]);
 }
+
+/// The first byte of a request alone does not look like one, and the rest of it looks like another.
+#[test]
+fn the_rest_of_a_request_met_midway_is_no_request() {
+    let mut wire = Wire::new(Role::Client, Origin::Midway);
+    wire.reads(1, "G");
+    wire.reads(2, "ET /a HTTP/1.1\r\nHost: x\r\n\r\n");
+    wire.writes(3, ok(""));
+    wire.reads(4, get("/b"));
+    wire.writes(5, ok(""));
+    assert_eq!(wire.over(), ["stray: attached_midway", "GET /b 28+38 bytes 4-5 ms: 200"]);
+}
+
+#[test]
+fn more_requests_ahead_than_there_is_room_for_give_the_connection_up() {
+    let mut wire = Wire::client();
+    let many = get("/").repeat(600);
+    wire.reads(1, &many);
+    wire.reads(2, &many);
+    for _ in 0..1200 {
+        wire.writes(3, ok(""));
+        wire.reads(4, get("/late"));
+    }
+    let over = wire.over();
+    assert!(over.iter().all(|line| line.contains("table_full")), "no answer is anyone's: {:?}", over.last());
+    assert_eq!(over.len(), 1024 + 1);
+}
+
+#[test]
+fn a_connection_that_outlives_a_process_is_in_step_at_the_next_request() {
+    let mut wire = Wire::client();
+    wire.reads(1, get("/a"));
+    wire.writes(2, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n");
+    wire.connection.process_ended(&mut wire.moments);
+    wire.writes(3, "123456789");
+    wire.reads(4, get("/b"));
+    wire.writes(5, ok(""));
+    let expected = ["GET /a 28+38 bytes 1-2 ms: unobserved process_ended", "GET /b 28+38 bytes 4-5 ms: 200"];
+    assert_eq!(wire.over(), expected);
+}
