@@ -340,7 +340,10 @@ impl Connection {
                     }
                 }
                 Some(Part::End) => self.request_ended(moments),
-                Some(Part::Malformed) => open.request.is_malformed = true,
+                Some(Part::Malformed) => {
+                    open.request.is_malformed = true;
+                    self.is_mid_request = true;
+                }
                 Some(Part::Blurred) => {
                     if open.request.head.is_none() {
                         open.blame(hidden_for);

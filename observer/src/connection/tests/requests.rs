@@ -185,3 +185,13 @@ fn a_head_that_is_answered_before_it_is_complete_counts_with_its_answer() {
     let over = wire.over();
     assert!(over[0].starts_with("- - 13+") && over[0].ends_with(": 414"), "{over:?}");
 }
+
+#[test]
+fn what_comes_behind_a_malformed_head_before_its_answer_is_no_request() {
+    let mut wire = Wire::client();
+    wire.reads(1, "G\0T / HTTP/1.1\r\n\r\n");
+    wire.reads(2, get("/a"));
+    wire.writes(3, "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+    let over = wire.over();
+    assert!(over.len() == 1 && over[0].starts_with("- - ") && over[0].ends_with(": 400"), "{over:?}");
+}
