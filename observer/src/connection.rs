@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::event::{Call, Data, Direction, Nanoseconds, Opened, Origin, Role, StateChange, TcpState};
+use crate::event::{Call, Data, Direction, Endpoint, Nanoseconds, Opened, Origin, Role, StateChange, TcpState};
 use crate::exchange::{Ending, Exchange, ExchangeId, Unobserved};
 use crate::gateways::GatewayId;
 use crate::http::head::{Framing, Side};
@@ -238,6 +238,16 @@ impl Connection {
             self.end_all(Ending::WithProcess, moments);
             self.out_of_step = None;
         }
+    }
+
+    /// Whether it has no states that would tell of its end.
+    pub fn is_unix(&self) -> bool {
+        matches!(self.opened.local, Endpoint::Unix(_))
+    }
+
+    /// Whether its bytes tell that it is over, where no state will.
+    pub fn is_over_unseen(&self) -> bool {
+        self.is_unix() && self.exchanges.is_empty() && (self.peer_closed || self.is_last)
     }
 
     fn side(&self, direction: Direction) -> Side {
@@ -501,7 +511,7 @@ impl Connection {
 
     /// A client's last exchange ends with the connection: the gateway may linger.
     fn holds(&self, open: &Exchange) -> bool {
-        ends_connection(open) && self.opened.role == Role::Client && !self.is_closed
+        ends_connection(open) && !self.is_unix() && self.opened.role == Role::Client && !self.is_closed
     }
 
     fn pop(&mut self, ending: Ending, moments: &mut Vec<Moment>) {
@@ -511,7 +521,7 @@ impl Connection {
             open.request.began_ns = open.request.began_ns.map(|began| began.max(self.last_end_ns));
         }
         self.last_end_ns = open.ended_ns();
-        self.is_last = ends_connection(&open);
+        self.is_last = ends_connection(&open) || open.request.head.as_ref().is_some_and(|head| head.close);
         moments.push(Moment::Ended(Box::new(open), ending));
     }
 
@@ -530,10 +540,13 @@ impl Connection {
         match self.opened.role {
             Role::Upstream => {
                 self.end_open_response(Some(time_ns), moments);
+                if self.is_unix() {
+                    self.close(time_ns, moments);
+                }
             }
             Role::Client | Role::Listener => {
                 self.touch_lingering(time_ns);
-                if self.gateway_closed {
+                if self.gateway_closed || self.is_unix() {
                     self.close(time_ns, moments);
                 }
             }
@@ -543,7 +556,7 @@ impl Connection {
     fn failed(&mut self, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
         self.peer_closed |= !self.gateway_closed;
         self.touch_lingering(time_ns);
-        if self.gateway_closed {
+        if self.gateway_closed || self.is_unix() {
             self.close(time_ns, moments);
         }
     }

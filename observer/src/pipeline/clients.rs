@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::attribution::{Attributed, Peer, RequestFacts, Scheme, UpstreamFacts};
 use crate::connection::{Connection, Moment};
-use crate::event::{Cookie, Endpoint, Nanoseconds, Origin};
+use crate::event::{Cookie, Endpoint, Nanoseconds, Origin, Role};
 use crate::exchange::{Attempt, Ending, Exchange};
 use crate::gateways::GatewayId;
 use crate::metrics::Measured;
@@ -23,6 +23,7 @@ impl Pipeline {
 
     pub(super) fn client_closed(&mut self, socket: Cookie) {
         if let Some(connection) = self.connections.get_mut(&socket)
+            && connection.opened.role == Role::Client
             && !connection.is_internal
             && !connection.is_closed
         {

@@ -30,6 +30,10 @@ use internal::Internal;
 /// Connections kept at once. Each takes about 600 bytes while nothing is under way on it.
 pub const CONNECTIONS_MAX: usize = 262_144;
 
+/// Connections over UNIX sockets kept at once: what closes them is not seen, so the oldest idle ones make room. More than
+/// all workers' keepalive pools together.
+pub const UNIX_CONNECTIONS_MAX: usize = 4096;
+
 /// How the pipeline is set up.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -46,6 +50,8 @@ pub struct Pipeline {
     options: Options,
     gateways: Gateways,
     connections: FxHashMap<Cookie, Connection>,
+    /// Connections over UNIX sockets, oldest first, and some that are gone.
+    unix: Vec<Cookie>,
     pairing: Pairing,
     attribution: Attribution,
     internal: Internal,
@@ -64,6 +70,7 @@ impl Pipeline {
             options,
             gateways: Gateways::default(),
             connections: FxHashMap::default(),
+            unix: Vec::new(),
             pairing: Pairing::default(),
             attribution,
             internal: Internal::default(),
@@ -129,7 +136,37 @@ impl Pipeline {
             Role::Upstream => self.upstream_opened(&mut connection),
             Role::Client | Role::Listener => self.client_opened(&mut connection),
         }
+        let is_unix = connection.is_unix();
         self.connections.insert(opened.socket, connection);
+        if is_unix {
+            self.make_room_for_unix(opened.socket);
+        }
+    }
+
+    /// A quarter at once, so that the look at all of them is seldom.
+    fn make_room_for_unix(&mut self, newest: Cookie) {
+        self.unix.push(newest);
+        if self.unix.len() <= UNIX_CONNECTIONS_MAX {
+            return;
+        }
+        let mut unix = std::mem::take(&mut self.unix);
+        unix.retain(|socket| self.connections.contains_key(socket));
+        let mut surplus = unix.len().saturating_sub(UNIX_CONNECTIONS_MAX * 3 / 4);
+        unix.retain(|&socket| {
+            let is_idle = self.connections.get(&socket).is_some_and(|idle| idle.exchanges().next().is_none());
+            let is_dropped = is_idle && surplus > 0;
+            if is_dropped {
+                surplus -= 1;
+                self.forget(socket);
+            }
+            !is_dropped
+        });
+        self.unix = unix;
+    }
+
+    fn forget(&mut self, socket: Cookie) {
+        self.client_closed(socket);
+        self.connections.remove(&socket);
     }
 
     /// Whose connection it is, and which side: who listens at its local end accepted it. A connection that belongs to no
@@ -162,6 +199,9 @@ impl Pipeline {
                     let worker = if turns_to_it { data.thread } else { 0 };
                     self.client_moments(data.socket, worker, &mut moments);
                 }
+            }
+            if self.connections.get(&data.socket).is_some_and(Connection::is_over_unseen) {
+                self.forget(data.socket);
             }
         }
         self.moments = moments;
@@ -215,6 +255,9 @@ impl Pipeline {
             match connection.opened.role {
                 Role::Upstream => self.upstream_moments(socket, time_ns, 0, &mut moments),
                 Role::Client | Role::Listener => self.client_moments(socket, 0, &mut moments),
+            }
+            if self.connections.get(&socket).is_some_and(Connection::is_unix) {
+                self.forget(socket);
             }
         }
         self.pairing.thread_ended(process);

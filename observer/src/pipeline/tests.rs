@@ -3,4 +3,5 @@ mod gateways;
 mod page;
 mod random;
 mod script;
+mod unix;
 mod upstreams;
