@@ -191,6 +191,7 @@ impl Pipeline {
                 Role::Upstream => {
                     self.datastore.talked(&connection.opened.remote, data.result);
                     self.upstream_moments(data.socket, data.time_ns, data.thread, &mut moments);
+                    self.upstream_spoken_to(data);
                 }
                 Role::Client | Role::Listener => {
                     // With one pipelined request answered the gateway turns to the next.

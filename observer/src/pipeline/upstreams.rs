@@ -1,8 +1,9 @@
 //! What the upstreams' exchanges tell of the clients'.
 
 use crate::connection::{Connection, Moment};
-use crate::event::{Cookie, Endpoint, Nanoseconds, Origin, StateChange, TcpState};
+use crate::event::{Cookie, Data, Direction, Endpoint, Nanoseconds, Origin, StateChange, TcpState};
 use crate::exchange::{ATTEMPTS_MAX, Attempt, Exchange, ExchangeId};
+use crate::http::http1::Input;
 use crate::pairing::{Asked, Candidate};
 
 use super::Pipeline;
@@ -77,6 +78,23 @@ impl Pipeline {
         let read_last = self.read_last(thread);
         if let Some(connection) = self.connections.get_mut(&socket) {
             connection.read_last = connection.read_last.or(read_last);
+        }
+    }
+
+    /// A database that a connect led to is no upstream. TLS may hide one.
+    pub(super) fn upstream_spoken_to(&mut self, data: &Data<'_>) {
+        const TLS_HANDSHAKE: &[u8] = b"\x16\x03";
+        if data.direction != Direction::Sent || data.offset > 0 || data.sample.is_empty() {
+            return;
+        }
+        let is_http = Input::new(data.sample, 0, &[]).begins_like_a_request();
+        if is_http || data.sample.starts_with(TLS_HANDSHAKE) {
+            return;
+        }
+        if let Some(connection) = self.connections.get_mut(&data.socket) {
+            let id = ExchangeId { socket: data.socket, number: 0 };
+            let made_for = connection.made_for.take();
+            self.forget_attempt(made_for, id);
         }
     }
 

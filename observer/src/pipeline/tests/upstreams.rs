@@ -259,3 +259,37 @@ fn a_response_lost_upstream_leaves_the_clients_exchange_whole() {
     script.writes(27, client, answer(200, ""));
     assert_eq!(script.value("kong_http_status{code=\"200\",service=\"orders\"}"), Some(2));
 }
+
+/// Kong asks its database or Redis within a request, too.
+#[test]
+fn a_server_that_is_not_asked_in_http_is_no_upstream() {
+    const REDIS: &str = "10.0.0.6:6379";
+    let mut script = Script::new();
+    let client = script.accepts(1);
+    script.reads(1, client, get("/orders"));
+    let redis = script.connected(2, REDIS);
+    script.writes(2, redis, "*2\r\n$3\r\nGET\r\n$3\r\nkey\r\n");
+    script.reads(20, redis, "$-1\r\n");
+    asks(&mut script, 21, ORDERS, "/orders", 10);
+    script.writes(32, client, answer(200, ""));
+    script.reads(40, client, get("/users"));
+    let database = script.connected(41, "10.0.0.5:5432");
+    script.writes(41, database, b"\0\0\0\x08\x04\xd2\x16\x2f");
+    script.reads(45, database, "N");
+    script.writes(50, client, answer(401, ""));
+    let expected = ["orders: 200 x1, 33+38 bytes, 21+10=31 ms", "users: 401 x1, 32+38 bytes, 10+-=10 ms"];
+    assert_eq!(script.told(), expected);
+}
+
+#[test]
+fn a_server_that_is_asked_over_tls_is_an_upstream() {
+    let mut script = Script::new();
+    let client = script.accepts(1);
+    script.reads(1, client, get("/elsewhere"));
+    let upstream = script.connected(2, ORDERS);
+    script.writes(2, upstream, b"\x16\x03\x01\x00\x05hello");
+    script.reads(20, upstream, b"\x16\x03\x03\x00\x05hello");
+    script.gateway_closes(30, upstream);
+    script.writes(30, client, answer(200, ""));
+    assert_eq!(script.told(), ["orders: 200 x1, 36+38 bytes, 1+28=29 ms"]);
+}
