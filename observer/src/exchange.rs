@@ -85,6 +85,8 @@ pub enum Ending {
     ByGateway,
     /// The gateway's process ended.
     WithProcess,
+    /// The gateway never took it up: the exchange before it was the connection's last.
+    NotTaken,
     /// The observer lost track of it.
     Lost(Unobserved),
 }
@@ -162,12 +164,6 @@ impl Exchange {
     /// The attempt that an upstream exchange is.
     pub fn attempt_mut(&mut self, id: ExchangeId) -> Option<&mut Attempt> {
         self.attempts.iter_mut().rev().find(|attempt| attempt.id == id)
-    }
-
-    /// Whether either side said that the connection ends with it (RFC 9112, section 9.3).
-    pub fn is_last(&self) -> bool {
-        let says_close = |head: &Head| head.close || (head.minor == 0 && !head.keep_alive);
-        [&self.request, &self.response].into_iter().filter_map(|message| message.head.as_deref()).any(says_close)
     }
 
     /// When the gateway was done with it: the last write, or the last read of an unwanted body.
