@@ -166,7 +166,12 @@ impl Pipeline {
 
     fn forget(&mut self, socket: Cookie) {
         self.client_closed(socket);
-        self.connections.remove(&socket);
+        if let Some(connection) = self.connections.remove(&socket)
+            && connection.opened.role == Role::Upstream
+        {
+            self.internal.upstream_closed(&connection.opened);
+            self.datastore.closed(&connection.opened, false);
+        }
     }
 
     /// Whose connection it is, and which side: who listens at its local end accepted it. A connection that belongs to no
