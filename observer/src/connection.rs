@@ -53,6 +53,8 @@ pub struct Connection {
     pub phase: Phase,
     /// The gateway is done with it.
     pub is_closed: bool,
+    /// No other exchange will follow: a message said so, or the peer closed. A UNIX socket's close shows no other way.
+    pub is_over: bool,
     /// The process that used it last.
     pub process: u32,
     /// The thread that used it last.
@@ -82,7 +84,7 @@ pub struct Connection {
     out_of_step: Option<Unobserved>,
     /// The newest exchange has but blank lines.
     is_begun_blank: bool,
-    /// The answer that ended last said that the connection ends with it.
+    /// The exchange that ended last said that the connection ends with it.
     is_last: bool,
     /// The turn began within a request: what looks like the beginning of one need not be one.
     is_mid_request: bool,
@@ -113,6 +115,7 @@ impl Connection {
             peer_address: opened.remote.ip().map(|address| address.ip().to_string()).unwrap_or_default().into(),
             phase: Phase::default(),
             is_closed: false,
+            is_over: false,
             process: opened.process,
             thread: opened.thread,
             is_internal: false,
@@ -245,7 +248,7 @@ impl Connection {
 
     /// Whether its bytes tell that it is over, where no state will.
     pub fn is_over_unseen(&self) -> bool {
-        self.is_unix() && self.exchanges.is_empty() && (self.peer_closed || self.is_last)
+        self.is_unix() && self.is_over && self.exchanges.is_empty()
     }
 
     fn side(&self, direction: Direction) -> Side {
@@ -520,7 +523,8 @@ impl Connection {
             open.request.began_ns = open.request.began_ns.map(|began| began.max(self.last_end_ns));
         }
         self.last_end_ns = open.ended_ns();
-        self.is_last = ends_connection(&open) || open.request.head.as_ref().is_some_and(|head| head.close);
+        self.is_last = open.is_last();
+        self.is_over |= self.is_last;
         moments.push(Moment::Ended(Box::new(open), ending));
     }
 
@@ -538,12 +542,14 @@ impl Connection {
         self.peer_closed |= !self.gateway_closed;
         match self.opened.role {
             Role::Upstream => {
+                self.is_over = true;
                 self.end_open_response(Some(time_ns), moments);
                 if self.is_unix() {
                     self.close(time_ns, moments);
                 }
             }
             Role::Client | Role::Listener => {
+                self.is_over |= self.is_unix();
                 self.touch_lingering(time_ns);
                 if self.gateway_closed || self.is_unix() {
                     self.close(time_ns, moments);
@@ -553,6 +559,7 @@ impl Connection {
     }
 
     fn failed(&mut self, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
+        self.is_over = true;
         self.peer_closed |= !self.gateway_closed;
         self.touch_lingering(time_ns);
         if self.gateway_closed || self.is_unix() {
@@ -599,7 +606,7 @@ impl Connection {
         self.end_open_response(Some(time_ns), moments);
         let ending = if self.peer_closed { Ending::ByPeer } else { Ending::ByGateway };
         self.is_begun_blank = false;
-        let mut is_over = self.is_last && self.opened.role == Role::Client;
+        let mut is_behind_last = self.is_last && self.opened.role == Role::Client;
         // What was answered in full is complete, whatever of its body was never read.
         while let Some(open) = self.exchanges.front_mut() {
             if !open.response.is_complete {
@@ -610,12 +617,12 @@ impl Connection {
             }
             let ending = if open.response.is_complete || open.is_upgraded {
                 Ending::Complete
-            } else if is_over && open.response.began_ns.is_none() {
+            } else if is_behind_last && open.response.began_ns.is_none() {
                 Ending::NotTaken
             } else {
                 ending
             };
-            is_over = self.opened.role == Role::Client && (!open.response.is_complete || ends_connection(open));
+            is_behind_last = self.opened.role == Role::Client && (!open.response.is_complete || open.is_last());
             self.pop(ending, moments);
         }
     }

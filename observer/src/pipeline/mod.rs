@@ -214,7 +214,7 @@ impl Pipeline {
     }
 
     fn state(&mut self, change: &StateChange) {
-        if (change.old, change.new) == (TcpState::Listen, TcpState::Close) {
+        if change.old == TcpState::Listen {
             self.gateways.stopped_listening(change.socket);
         }
         let mut moments = std::mem::take(&mut self.moments);
