@@ -49,7 +49,7 @@ pub struct Case {
     class: Class,
     lines: usize,
     statuses: Vec<u16>,
-    is_refused: bool,
+    refused_from: usize,
 }
 
 /// One family, its benches run one after the other.
@@ -76,7 +76,7 @@ pub struct Bench<'a> {
 impl Case {
     /// A case that bytes tell, with one line in the log.
     pub fn visible(name: impl Into<String>) -> Self {
-        Self { name: name.into(), class: Class::Visible, lines: 1, statuses: Vec::new(), is_refused: false }
+        Self { name: name.into(), class: Class::Visible, lines: 1, statuses: Vec::new(), refused_from: usize::MAX }
     }
 
     /// A case in which `rule` decides once, with one line in the log.
@@ -114,7 +114,13 @@ impl Case {
 
     /// nginx refuses the head, so no route is looked for: the agent counts the status alone.
     pub fn refused(mut self) -> Self {
-        self.is_refused = true;
+        self.refused_from = 0;
+        self
+    }
+
+    /// The same, for all but the first request.
+    pub fn refused_behind(mut self) -> Self {
+        self.refused_from = 1;
         self
     }
 }
@@ -258,14 +264,14 @@ fn finished(grown: &Exposition) -> f64 {
 fn judge(case: &Case, lines: &[Line], grown: &Exposition) -> Result<()> {
     let statuses: Vec<u16> = lines.iter().map(|line| line.status).collect();
     ensure!(case.statuses.is_empty() || case.statuses == statuses, "nginx logged {statuses:?}");
-    let service = |line: &Line| service_of(line).filter(|_| !case.is_refused).map(str::to_owned);
-    let mut services = totals::by_service(lines, service);
+    let (routed, refused) = lines.split_at(case.refused_from.min(lines.len()));
+    let mut services = totals::by_service(routed, |line| service_of(line).map(str::to_owned));
     if let Class::Undecidable(..) = case.class {
         take_lower_bounds(&mut services, grown)?;
     }
     let grown = &changed(grown);
     compare(grown, &services, Scope::CountsAndTimes)?;
-    check_unattributed(lines.iter().filter(|line| service(line).is_none()), grown)?;
+    check_unattributed(routed.iter().filter(|line| service_of(line).is_none()).chain(refused), grown)?;
     check_uses(case.class, grown)?;
     ensure!(grown.value("kong_nginx_metric_errors_total") == 0.0, "something was lost:\n{}", grown.own());
     let sum = |family: &str| grown.sum(&format!("observer_exchanges_{family}_total"));
