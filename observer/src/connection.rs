@@ -7,6 +7,7 @@ use crate::exchange::{Ending, Exchange, ExchangeId, Unobserved};
 use crate::gateways::GatewayId;
 use crate::http::head::{Framing, Side};
 use crate::http::http1::{Input, Part, Reader};
+use crate::rules;
 
 /// Exchanges that may be open on one connection: requests a client may send ahead.
 const OPEN_MAX: usize = 1024;
@@ -71,6 +72,10 @@ pub struct Connection {
     responses: Reader,
     exchanges: VecDeque<Exchange>,
     next_number: u64,
+    /// The gateway said that it closes behind this one.
+    last_number: Option<u64>,
+    /// Blank lines began an exchange whose request line is still to come.
+    is_begun_blank: bool,
     turn: Option<Side>,
     /// Bytes that the kernel part has told of, by direction.
     received: u64,
@@ -115,6 +120,8 @@ impl Connection {
             responses: reader(Side::Response),
             exchanges: VecDeque::new(),
             next_number: 0,
+            last_number: None,
+            is_begun_blank: false,
             turn: None,
             received: 0,
             sent: 0,
@@ -194,7 +201,7 @@ impl Connection {
                 self.gateway_closed = true;
                 self.end_open_response(moments);
                 if change.is_closed {
-                    self.close(moments);
+                    self.close(change.time_ns, moments);
                 }
                 change.is_closed
             }
@@ -202,8 +209,7 @@ impl Connection {
                 if !self.gateway_closed && change.new == TcpState::Close {
                     self.peer_closed = true;
                 }
-                self.touch_lingering(change.time_ns);
-                self.close(moments);
+                self.close(change.time_ns, moments);
                 true
             }
             TcpState::Established | TcpState::SynSent | TcpState::Listen | TcpState::Other(_) => false,
@@ -252,6 +258,7 @@ impl Connection {
         match side {
             Side::Request => {
                 if is_new_turn {
+                    self.end_held_request(&piece.input, moments);
                     self.end_blurred_response(moments);
                 }
                 self.feed_requests(piece, moments);
@@ -262,17 +269,25 @@ impl Connection {
 
     fn feed_requests(&mut self, piece: Piece<'_>, moments: &mut Vec<Moment>) {
         let Piece { mut input, time_ns, hidden_for } = piece;
+        if self.is_past_last_request() || self.is_in_malformed_request() {
+            return;
+        }
         if self.requests.is_lost() && !self.resynchronise(&input, moments) {
             return;
         }
-        while input.left() > 0 {
+        while input.left() > 0 && !self.is_past_last_request() {
             let before = input.left();
             let part = self.requests.read(&mut input);
             let taken = before - input.left();
             match part {
-                Some(Part::Blank) => continue,
+                Some(Part::Blank) => {
+                    self.begin_blank(time_ns, moments);
+                    continue;
+                }
                 Some(Part::Begin) => {
-                    self.begin(time_ns, moments);
+                    if !std::mem::take(&mut self.is_begun_blank) {
+                        self.begin(time_ns, moments);
+                    }
                     continue;
                 }
                 _ => {}
@@ -287,6 +302,9 @@ impl Connection {
                     open.request.head_bytes = open.request.bytes;
                     open.request.head_ns = Some(time_ns);
                     let framing = head.request_framing();
+                    if head.is_simple() {
+                        self.last_number = Some(open.id.number);
+                    }
                     open.request.head = Some(head);
                     moments.push(Moment::RequestHead(open.id.number));
                     if self.requests.begin_body(framing).is_some() {
@@ -307,6 +325,7 @@ impl Connection {
 
     fn feed_responses(&mut self, piece: Piece<'_>, moments: &mut Vec<Moment>) {
         let Piece { mut input, time_ns, hidden_for } = piece;
+        self.begin_simple_response(&input);
         if self.responses.is_lost() {
             if self.current_response().is_none() || !input.begins_with(b"HTTP/1.") {
                 self.tell_stray(moments);
@@ -319,8 +338,9 @@ impl Connection {
             let part = self.responses.read(&mut input);
             let taken = before - input.left();
             let Some(number) = self.current_response() else {
-                // A response that nobody asked for.
-                self.lose(Unobserved::OutOfStep);
+                // A response that nobody asked for, unless its request lies in bytes that were taken for a body.
+                self.lose(if self.exchanges.is_empty() { Unobserved::OutOfStep } else { Unobserved::NotSampled });
+                self.end_all(Ending::Lost(Unobserved::NotSampled), moments);
                 self.tell_stray(moments);
                 return;
             };
@@ -332,12 +352,16 @@ impl Connection {
                 Some(Part::Head(head)) => {
                     open.response.head_bytes += head.bytes();
                     let is_interim = head.is_interim();
+                    let is_last = head.close && !is_interim;
                     let framing = head.response_framing(open.method());
                     if !is_interim {
                         open.response.head_ns = Some(time_ns);
                         open.is_upgraded = framing == Framing::Tunnel;
                         open.response.head = Some(head);
                         moments.push(Moment::ResponseHead(number));
+                    }
+                    if is_last {
+                        self.end_behind(number, moments);
                     }
                     let is_complete = self.responses.begin_body(framing).is_some();
                     if framing == Framing::Tunnel {
@@ -378,6 +402,49 @@ impl Connection {
         moments.push(Moment::Begun(id.number));
     }
 
+    /// nginx makes a request of the first byte it reads, and passes over blank lines within it
+    /// (`ngx_http_create_request`).
+    fn begin_blank(&mut self, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
+        if self.opened.role == Role::Client && !self.is_begun_blank {
+            self.begin(time_ns, moments);
+            self.is_begun_blank = true;
+        }
+    }
+
+    /// The answer to a request of HTTP/0.9 is bare.
+    fn begin_simple_response(&mut self, input: &Input<'_>) {
+        if let Some(number) = self.current_response()
+            && let Some(open) = self.exchange_mut(number)
+            && open.is_simple()
+            && open.response.bytes == 0
+        {
+            open.response.page_status = rules::page_status(input.known());
+            self.responses.begin_simple();
+        }
+    }
+
+    /// The gateway closes behind this exchange: requests sent ahead behind it are none to it.
+    fn end_behind(&mut self, number: u64, moments: &mut Vec<Moment>) {
+        if self.opened.role != Role::Client {
+            return;
+        }
+        self.last_number = Some(number);
+        while self.exchanges.back().is_some_and(|open| open.id.number > number) {
+            self.pop_back(moments);
+        }
+    }
+
+    /// Whether what comes now is behind the last request that the gateway looks at.
+    fn is_past_last_request(&self) -> bool {
+        let Some(last) = self.last_number else { return false };
+        self.exchange(last).is_none_or(|open| open.request.is_complete)
+    }
+
+    /// Whether the gateway has yet to answer what is no request.
+    fn is_in_malformed_request(&self) -> bool {
+        self.opened.role == Role::Client && self.exchanges.back().is_some_and(|open| open.request.is_malformed)
+    }
+
     /// After a loss, or when met midway: in step again where a request begins.
     fn resynchronise(&mut self, input: &Input<'_>, moments: &mut Vec<Moment>) -> bool {
         if !input.begins_like_a_request() {
@@ -413,6 +480,9 @@ impl Connection {
 
     fn response_ended(&mut self, number: u64, moments: &mut Vec<Moment>) {
         let is_request_open_ended = self.requests.is_open_ended() && number + 1 == self.next_number;
+        // A client may have sent more requests in the bytes that were taken for this one's body: what comes next tells.
+        let is_held = is_request_open_ended && self.opened.role == Role::Client;
+        let is_request_open_ended = is_request_open_ended && !is_held;
         if is_request_open_ended {
             self.requests.end();
         }
@@ -450,6 +520,12 @@ impl Connection {
         moments.push(Moment::Ended(Box::new(open), ending));
     }
 
+    fn pop_back(&mut self, moments: &mut Vec<Moment>) {
+        if let Some(open) = self.exchanges.pop_back() {
+            moments.push(Moment::Ended(Box::new(open), Ending::NeverRead));
+        }
+    }
+
     fn end_all(&mut self, ending: Ending, moments: &mut Vec<Moment>) {
         while !self.exchanges.is_empty() {
             self.pop(ending, moments);
@@ -469,7 +545,7 @@ impl Connection {
             Role::Client | Role::Listener => {
                 self.touch_lingering(time_ns);
                 if self.gateway_closed {
-                    self.close(moments);
+                    self.close(time_ns, moments);
                 }
             }
         }
@@ -480,7 +556,7 @@ impl Connection {
         self.peer_closed |= !self.gateway_closed;
         self.touch_lingering(time_ns);
         if self.gateway_closed {
-            self.close(moments);
+            self.close(time_ns, moments);
         }
     }
 
@@ -505,6 +581,17 @@ impl Connection {
         }
     }
 
+    /// A new request behind the answer completes a request whose end lies in hidden bytes.
+    fn end_held_request(&mut self, input: &Input<'_>, moments: &mut Vec<Moment>) {
+        if self.requests.is_open_ended()
+            && self.exchanges.back().is_some_and(|open| open.response.is_complete)
+            && input.begins_like_a_request()
+        {
+            self.requests.end();
+            self.request_ended(moments);
+        }
+    }
+
     /// A new request completes a response whose end lies in hidden bytes.
     fn end_blurred_response(&mut self, moments: &mut Vec<Moment>) {
         if !self.requests.is_in_message() {
@@ -512,14 +599,17 @@ impl Connection {
         }
     }
 
-    fn close(&mut self, moments: &mut Vec<Moment>) {
+    /// nginx ends what it was at with the connection, and never looks at what was sent ahead behind it.
+    fn close(&mut self, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
         self.end_open_response(moments);
-        let ending = if self.peer_closed { Ending::ByPeer } else { Ending::ByGateway };
-        // What was answered in full is complete, whatever of its body was never read.
-        while let Some(open) = self.exchanges.front() {
-            let ending = if open.response.is_complete || open.is_upgraded { Ending::Complete } else { ending };
-            self.pop(ending, moments);
+        if let Some(open) = self.exchanges.front_mut() {
+            open.request.last_ns = open.request.last_ns.max(time_ns);
+            // What was answered in full is complete, whatever of its body was never read.
+            let is_complete = open.response.is_complete || open.is_upgraded;
+            let ending = if self.peer_closed { Ending::ByPeer } else { Ending::ByGateway };
+            self.pop(if is_complete { Ending::Complete } else { ending }, moments);
         }
+        self.end_all(Ending::NeverRead, moments);
     }
 }
 

@@ -4,6 +4,7 @@
 //! it from who closed first and how far the request had come. What was not seen whole is never guessed at.
 
 use crate::exchange::{Ending, Exchange, Unobserved};
+use crate::rules;
 
 /// What becomes of an exchange that is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub enum Verdict {
     },
     /// It was not seen whole.
     Unobserved(Unobserved),
+    /// The gateway never looked at it.
+    NeverRead,
 }
 
 /// Rules for the statuses that nginx logs without an answer.
@@ -32,6 +35,8 @@ pub enum Rule {
     HeadTimeout,
     /// 408: the body did not come in time (`client_body_timeout`).
     BodyTimeout,
+    /// An answer without a head ([`rules::simple_status`]).
+    Simple,
     /// 444: the gateway closed without an answer (`return 444`).
     ClosedUnanswered,
 }
@@ -45,12 +50,14 @@ impl Rule {
             Rule::ClosedWaiting => "client_closed_waiting",
             Rule::HeadTimeout => "head_timeout",
             Rule::BodyTimeout => "body_timeout",
+            Rule::Simple => "http_0_9",
             Rule::ClosedUnanswered => "closed_unanswered",
         }
     }
 
-    const fn status(self) -> u16 {
+    fn status(self, exchange: &Exchange) -> u16 {
         match self {
+            Rule::Simple => rules::simple_status(exchange),
             Rule::ClosedInHead | Rule::ClosedInBody => 400,
             Rule::ClosedWaiting => 499,
             Rule::HeadTimeout | Rule::BodyTimeout => 408,
@@ -69,10 +76,16 @@ impl Verdict {
             return match ending {
                 Ending::Lost(reason) => Verdict::Unobserved(reason),
                 Ending::WithProcess if !exchange.response.is_complete => Verdict::Unobserved(Unobserved::ProcessEnded),
-                Ending::Complete | Ending::ByPeer | Ending::ByGateway | Ending::WithProcess => {
+                Ending::Complete | Ending::ByPeer | Ending::ByGateway | Ending::WithProcess | Ending::NeverRead => {
                     Verdict::Counted { status, rule: None }
                 }
             };
+        }
+        if exchange.is_simple() && exchange.response.is_complete {
+            return inferred(Rule::Simple, exchange);
+        }
+        if ending == Ending::NeverRead {
+            return Verdict::NeverRead;
         }
         if exchange.response.bytes > 0 {
             return Verdict::Unobserved(Unobserved::NotSampled);
@@ -82,24 +95,27 @@ impl Verdict {
         match ending {
             Ending::Lost(reason) => Verdict::Unobserved(reason),
             Ending::WithProcess => Verdict::Unobserved(Unobserved::ProcessEnded),
-            Ending::Complete => Verdict::Unobserved(Unobserved::OutOfStep),
-            Ending::ByPeer => inferred(match (has_head, has_body, is_waiting) {
-                (false, ..) => Rule::ClosedInHead,
-                (true, false, false) => Rule::ClosedInBody,
-                _ => Rule::ClosedWaiting,
-            }),
+            Ending::Complete | Ending::NeverRead => Verdict::Unobserved(Unobserved::OutOfStep),
+            Ending::ByPeer => inferred(
+                match (has_head, has_body, is_waiting) {
+                    (false, ..) => Rule::ClosedInHead,
+                    (true, false, false) => Rule::ClosedInBody,
+                    _ => Rule::ClosedWaiting,
+                },
+                exchange,
+            ),
             Ending::ByGateway => match (has_head, has_body, is_waiting) {
-                (false, ..) => inferred(Rule::HeadTimeout),
-                (true, false, false) => inferred(Rule::BodyTimeout),
-                (true, true, false) => inferred(Rule::ClosedUnanswered),
+                (false, ..) => inferred(Rule::HeadTimeout, exchange),
+                (true, false, false) => inferred(Rule::BodyTimeout, exchange),
+                (true, true, false) => inferred(Rule::ClosedUnanswered, exchange),
                 (true, _, true) => Verdict::Unobserved(Unobserved::OutOfStep),
             },
         }
     }
 }
 
-fn inferred(rule: Rule) -> Verdict {
-    Verdict::Counted { status: rule.status(), rule: Some(rule) }
+fn inferred(rule: Rule, exchange: &Exchange) -> Verdict {
+    Verdict::Counted { status: rule.status(exchange), rule: Some(rule) }
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@ use crate::event::{Cookie, Endpoint, Nanoseconds, Origin};
 use crate::exchange::{Attempt, Ending, Exchange};
 use crate::gateways::GatewayId;
 use crate::metrics::Measured;
-use crate::verdict::Verdict;
+use crate::rules;
+use crate::verdict::{Rule, Verdict};
 
 use super::Pipeline;
 
@@ -84,16 +85,20 @@ impl Pipeline {
         }
         match Verdict::of(exchange, ending) {
             Verdict::Unobserved(reason) => self.metrics.unobserved(reason.name(), 1),
+            Verdict::NeverRead => {
+                self.metrics.filtered("never_read", 1);
+                self.gauge.retracted(gateway);
+            }
             Verdict::Counted { status, rule } => {
                 if let Some(rule) = rule {
                     self.metrics.inferred(rule.name());
                 }
-                self.count(exchange, status, gateway);
+                self.count(exchange, status, rule, gateway);
             }
         }
     }
 
-    fn count(&mut self, exchange: &Exchange, status: u16, gateway: GatewayId) {
+    fn count(&mut self, exchange: &Exchange, status: u16, rule: Option<Rule>, gateway: GatewayId) {
         match self.attribute(exchange) {
             Attributed::Unattributed => {
                 self.metrics.unattributed(status);
@@ -101,7 +106,11 @@ impl Pipeline {
             }
             Attributed::Service { service, .. } => {
                 self.metrics.counted();
-                let measured = self.measure(exchange, status, gateway, service);
+                let (request_bytes, uncertain) = rules::request_bytes(exchange, rule);
+                if let Some(reason) = uncertain {
+                    self.metrics.uncertain(reason.name());
+                }
+                let measured = Measured { request_bytes, ..self.measure(exchange, status, gateway, service) };
                 self.metrics.count(&measured);
             }
         }
@@ -115,7 +124,7 @@ impl Pipeline {
             service,
             gateway: self.options.per_gateway_label.then(|| self.gateways.label(gateway)),
             status,
-            request_bytes: request_bytes(exchange),
+            request_bytes: exchange.request.bytes,
             response_bytes: exchange.response.bytes,
             request_ms,
             upstream_ms,
@@ -133,6 +142,9 @@ impl Pipeline {
         let Some(head) = exchange.request.head.as_deref() else {
             return Attributed::Unattributed;
         };
+        if rules::is_refused(exchange) {
+            return Attributed::Unattributed;
+        }
         let headers = |name: &str| head.header(name);
         let request = RequestFacts {
             method: head.method(),
@@ -149,16 +161,6 @@ impl Pipeline {
                 self.attribution.attribute(&request, Some(&upstream))
             }),
         }
-    }
-}
-
-/// nginx counts the bytes of a body that it passed on or that a handler read, not of one that it read only to throw
-/// away: without an upstream the latter is the rule.
-fn request_bytes(exchange: &Exchange) -> u64 {
-    if exchange.attempts.is_empty() && exchange.request.head.is_some() {
-        exchange.request.head_bytes
-    } else {
-        exchange.request.bytes
     }
 }
 
