@@ -7,6 +7,7 @@ use crate::exchange::{Ending, Exchange, ExchangeId, Unobserved};
 use crate::gateways::GatewayId;
 use crate::http::head::{Framing, Side};
 use crate::http::http1::{Input, Part, Reader};
+use crate::rules;
 
 /// Exchanges that may be open on one connection: requests a client may send ahead.
 const OPEN_MAX: usize = 1024;
@@ -69,6 +70,10 @@ pub struct Connection {
     responses: Reader,
     exchanges: VecDeque<Exchange>,
     next_number: u64,
+    /// The gateway said that it closes behind this one.
+    last_number: Option<u64>,
+    /// Blank lines began an exchange whose request line is still to come.
+    is_begun_blank: bool,
     turn: Option<Side>,
     /// Bytes that the kernel part has told of, by direction.
     received: u64,
@@ -80,8 +85,6 @@ pub struct Connection {
     misses_record: bool,
     /// Out of step, and the exchange that the bytes belong to was not told of yet.
     out_of_step: Option<Unobserved>,
-    /// The newest exchange has but blank lines.
-    is_begun_blank: bool,
     /// The answer that ended last said that the connection ends with it.
     is_last: bool,
     /// The turn began within a request: what looks like the beginning of one need not be one.
@@ -124,6 +127,8 @@ impl Connection {
             responses: reader(Side::Response),
             exchanges: VecDeque::new(),
             next_number: 0,
+            last_number: None,
+            is_begun_blank: false,
             turn: None,
             received: 0,
             sent: 0,
@@ -132,7 +137,6 @@ impl Connection {
             next_sequence: (opened.origin != Origin::Scan).then(|| opened.sequence.wrapping_add(1)),
             misses_record: false,
             out_of_step: (opened.origin != Origin::Beginning).then_some(Unobserved::Midway),
-            is_begun_blank: false,
             is_last: false,
             is_mid_request: false,
             is_given_up: false,
@@ -214,7 +218,7 @@ impl Connection {
                 self.gateway_closed = true;
                 self.end_open_response(Some(time_ns), moments);
                 if change.is_closed {
-                    self.close(time_ns, moments);
+                    self.close(change.time_ns, moments);
                 }
                 change.is_closed
             }
@@ -223,8 +227,7 @@ impl Connection {
                 if !self.gateway_closed && (new == TcpState::LastAck || !change.is_closed) {
                     self.peer_closed = true;
                 }
-                self.touch_lingering(time_ns);
-                self.close(time_ns, moments);
+                self.close(change.time_ns, moments);
                 true
             }
             TcpState::Established | TcpState::SynSent | TcpState::Listen | TcpState::Other(_) => false,
@@ -297,6 +300,7 @@ impl Connection {
         match side {
             Side::Request => {
                 if is_new_turn {
+                    self.end_held_request(&piece.input, moments);
                     self.end_blurred_response(moments);
                 }
                 self.feed_requests(piece, moments);
@@ -310,19 +314,19 @@ impl Connection {
 
     fn feed_requests(&mut self, piece: Piece<'_>, moments: &mut Vec<Moment>) {
         let Piece { mut input, time_ns, hidden_for } = piece;
+        if self.is_past_last_request() || self.is_in_malformed_request() {
+            return;
+        }
         if self.requests.is_lost() && !self.resynchronise(&input, moments) {
             return;
         }
-        while input.left() > 0 {
+        while input.left() > 0 && !self.is_past_last_request() {
             let before = input.left();
             let part = self.requests.read(&mut input);
             let taken = before - input.left();
             match part {
                 Some(Part::Blank) => {
-                    // To nginx the request begins with it, but has none of its bytes.
-                    if !std::mem::replace(&mut self.is_begun_blank, true) {
-                        self.begin(time_ns, moments);
-                    }
+                    self.begin_blank(time_ns, moments);
                     continue;
                 }
                 Some(Part::Begin) => {
@@ -343,6 +347,9 @@ impl Connection {
                     open.request.head_bytes = open.request.bytes;
                     open.request.head_ns = Some(time_ns);
                     let framing = head.request_framing();
+                    if head.is_simple() {
+                        self.last_number = Some(open.id.number);
+                    }
                     open.request.head = Some(head);
                     moments.push(Moment::RequestHead(open.id.number));
                     if self.requests.begin_body(framing).is_some() {
@@ -366,6 +373,7 @@ impl Connection {
 
     fn feed_responses(&mut self, piece: Piece<'_>, moments: &mut Vec<Moment>) {
         let Piece { mut input, time_ns, hidden_for } = piece;
+        self.begin_simple_response(&input);
         if self.responses.is_lost() {
             if self.current_response().is_none() || !input.begins_with(b"HTTP/1.") {
                 self.tell_stray(moments);
@@ -378,8 +386,9 @@ impl Connection {
             let part = self.responses.read(&mut input);
             let taken = before - input.left();
             let Some(number) = self.current_response() else {
-                // A response that nobody asked for.
-                self.lose(Unobserved::OutOfStep);
+                // A response that nobody asked for, unless its request lies in bytes that were taken for a body.
+                self.lose(if self.exchanges.is_empty() { Unobserved::OutOfStep } else { Unobserved::NotSampled });
+                self.end_all(Ending::Lost(Unobserved::NotSampled), moments);
                 self.tell_stray(moments);
                 return;
             };
@@ -391,12 +400,16 @@ impl Connection {
                 Some(Part::Head(head)) => {
                     open.response.head_bytes += head.bytes();
                     let is_interim = head.is_interim();
+                    let is_last = head.close && !is_interim;
                     let framing = head.response_framing(open.method());
                     if !is_interim {
                         open.response.head_ns = Some(time_ns);
                         open.is_upgraded = framing == Framing::Tunnel;
                         open.response.head = Some(head);
                         moments.push(Moment::ResponseHead(number));
+                    }
+                    if is_last {
+                        self.end_behind(number, moments);
                     }
                     let is_complete = self.responses.begin_body(framing).is_some();
                     if framing == Framing::Tunnel {
@@ -430,7 +443,7 @@ impl Connection {
     fn drop_behind(&mut self, number: u64, moments: &mut Vec<Moment>) {
         let upgraded = self.exchanges.iter().take_while(|open| open.id.number <= number).count();
         for behind in self.exchanges.drain(upgraded..) {
-            moments.push(Moment::Ended(Box::new(behind), Ending::NotTaken));
+            moments.push(Moment::Ended(Box::new(behind), Ending::NeverRead));
         }
     }
 
@@ -451,6 +464,49 @@ impl Connection {
         let began_ns = self.connected_ns.take().unwrap_or(time_ns);
         self.exchanges.push_back(Exchange::new(id, began_ns));
         moments.push(Moment::Begun(id.number));
+    }
+
+    /// nginx makes a request of the first byte it reads, and passes over blank lines within it
+    /// (`ngx_http_create_request`).
+    fn begin_blank(&mut self, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
+        if self.opened.role == Role::Client && !self.is_begun_blank {
+            self.begin(time_ns, moments);
+            self.is_begun_blank = true;
+        }
+    }
+
+    /// The answer to a request of HTTP/0.9 is bare.
+    fn begin_simple_response(&mut self, input: &Input<'_>) {
+        if let Some(number) = self.current_response()
+            && let Some(open) = self.exchange_mut(number)
+            && open.is_simple()
+            && open.response.bytes == 0
+        {
+            open.response.page_status = rules::page_status(input.known());
+            self.responses.begin_simple();
+        }
+    }
+
+    /// The gateway closes behind this exchange: requests sent ahead behind it are none to it.
+    fn end_behind(&mut self, number: u64, moments: &mut Vec<Moment>) {
+        if self.opened.role != Role::Client {
+            return;
+        }
+        self.last_number = Some(number);
+        while self.exchanges.back().is_some_and(|open| open.id.number > number) {
+            self.pop_back(moments);
+        }
+    }
+
+    /// Whether what comes now is behind the last request that the gateway looks at.
+    fn is_past_last_request(&self) -> bool {
+        let Some(last) = self.last_number else { return false };
+        self.exchange(last).is_none_or(|open| open.request.is_complete)
+    }
+
+    /// Whether the gateway has yet to answer what is no request.
+    fn is_in_malformed_request(&self) -> bool {
+        self.opened.role == Role::Client && self.exchanges.back().is_some_and(|open| open.request.is_malformed)
     }
 
     /// After a loss, or when met midway: in step again where a request begins.
@@ -489,6 +545,9 @@ impl Connection {
 
     fn response_ended(&mut self, number: u64, moments: &mut Vec<Moment>) {
         let is_request_open_ended = self.requests.is_open_ended() && number + 1 == self.next_number;
+        // A client may have sent more requests in the bytes that were taken for this one's body: what comes next tells.
+        let is_held = is_request_open_ended && self.opened.role == Role::Client;
+        let is_request_open_ended = is_request_open_ended && !is_held;
         if is_request_open_ended {
             self.requests.end();
         }
@@ -523,6 +582,12 @@ impl Connection {
         self.last_end_ns = open.ended_ns();
         self.is_last = ends_connection(&open) || open.request.head.as_ref().is_some_and(|head| head.close);
         moments.push(Moment::Ended(Box::new(open), ending));
+    }
+
+    fn pop_back(&mut self, moments: &mut Vec<Moment>) {
+        if let Some(open) = self.exchanges.pop_back() {
+            moments.push(Moment::Ended(Box::new(open), Ending::NeverRead));
+        }
     }
 
     fn end_all(&mut self, ending: Ending, moments: &mut Vec<Moment>) {
@@ -589,6 +654,17 @@ impl Connection {
         self.response_ended(number, moments);
     }
 
+    /// A new request behind the answer completes a request whose end lies in hidden bytes.
+    fn end_held_request(&mut self, input: &Input<'_>, moments: &mut Vec<Moment>) {
+        if self.requests.is_open_ended()
+            && self.exchanges.back().is_some_and(|open| open.response.is_complete)
+            && input.begins_like_a_request()
+        {
+            self.requests.end();
+            self.request_ended(moments);
+        }
+    }
+
     /// A new request completes a response whose end lies in hidden bytes.
     fn end_blurred_response(&mut self, moments: &mut Vec<Moment>) {
         if !self.requests.is_in_message() {
@@ -596,28 +672,20 @@ impl Connection {
         }
     }
 
+    /// nginx ends what it was at with the connection, and never looks at what was sent ahead behind it.
     fn close(&mut self, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
         self.end_open_response(Some(time_ns), moments);
-        let ending = if self.peer_closed { Ending::ByPeer } else { Ending::ByGateway };
-        let mut is_over = self.is_last && self.opened.role == Role::Client;
-        // What was answered in full is complete, whatever of its body was never read.
-        while let Some(open) = self.exchanges.front_mut() {
-            if !open.response.is_complete {
-                open.response.last_ns = open.response.last_ns.max(time_ns);
-                if self.misses_record {
-                    open.blame(Unobserved::RecordsLost);
-                }
+        if let Some(open) = self.exchanges.front_mut() {
+            open.response.last_ns = open.response.last_ns.max(time_ns);
+            // What was answered in full is complete, whatever of its body was never read.
+            let is_complete = open.response.is_complete || open.is_upgraded;
+            if !is_complete && self.misses_record {
+                open.blame(Unobserved::RecordsLost);
             }
-            let ending = if open.response.is_complete || open.is_upgraded {
-                Ending::Complete
-            } else if is_over && open.response.began_ns.is_none() {
-                Ending::NotTaken
-            } else {
-                ending
-            };
-            is_over = self.opened.role == Role::Client && (!open.response.is_complete || ends_connection(open));
-            self.pop(ending, moments);
+            let ending = if self.peer_closed { Ending::ByPeer } else { Ending::ByGateway };
+            self.pop(if is_complete { Ending::Complete } else { ending }, moments);
         }
+        self.end_all(Ending::NeverRead, moments);
     }
 }
 

@@ -132,6 +132,11 @@ impl<'a> Input<'a> {
         })
     }
 
+    /// The next bytes, as far as they are known.
+    pub fn known(&self) -> &'a [u8] {
+        self.known
+    }
+
     /// Whether the bytes that come next are known.
     fn is_known(&self) -> bool {
         !self.known.is_empty()
@@ -236,6 +241,13 @@ impl Reader {
         None
     }
 
+    /// A message without a head begins, up to the connection's end (HTTP/0.9).
+    pub fn begin_simple(&mut self) {
+        if self.state == State::Idle {
+            self.state = State::UntilClose;
+        }
+    }
+
     /// Ends the message under way: something else than its own bytes told so.
     pub fn end(&mut self) {
         self.finish();
@@ -260,6 +272,11 @@ impl Reader {
     /// Whether the message under way ends only with the connection or by other evidence.
     pub fn is_open_ended(&self) -> bool {
         matches!(self.state, State::UntilClose | State::Blurred { .. })
+    }
+
+    /// Whether the end of the message under way lies in hidden bytes.
+    pub fn is_blurred(&self) -> bool {
+        matches!(self.state, State::Blurred { .. })
     }
 
     /// Whether the reader is out of step.
@@ -296,6 +313,12 @@ impl Reader {
         if !input.is_known() {
             return self.blur(false);
         }
+        if let Some((head, bytes)) = self.simple_request(input.known) {
+            input.take(bytes as u64);
+            self.head.clear();
+            self.state = State::Decide;
+            return Some(Part::Head(Box::new(head)));
+        }
         if self.head.is_empty() {
             // The usual case: the whole head in one call, parsed where it lies.
             if let Some(end) = head::end_of_head(input.known, 0) {
@@ -318,6 +341,20 @@ impl Reader {
             return Some(Part::Malformed);
         }
         None
+    }
+
+    /// A request of HTTP/0.9 whose line ends in `known`, and how many bytes of that it takes.
+    fn simple_request(&self, known: &[u8]) -> Option<(Head, usize)> {
+        if self.side != Side::Request || memchr::memchr(b'\n', &self.head).is_some() {
+            return None;
+        }
+        let end = memchr::memchr(b'\n', known)? + 1;
+        let head = if self.head.is_empty() {
+            Head::simple(&known[..end])
+        } else {
+            Head::simple(&[&self.head, &known[..end]].concat())
+        };
+        head.map(|head| (head, end))
     }
 
     fn parse(&mut self, text: &[u8]) -> Part {
