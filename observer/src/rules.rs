@@ -13,6 +13,12 @@ const HEAD_BYTES_MAX: usize = 4 * LINE_BYTES_MAX;
 /// More header lines than this are refused (`max_headers` of nginx 1.29, and of Debian's older ones).
 const LINES_MAX: usize = 1_000;
 
+/// How nginx's own error pages begin.
+const PAGE: &[u8] = b"<html>\r\n<head><title>";
+
+/// First bytes of an error page that tell its status.
+pub const PAGE_STATUS_BYTES: usize = PAGE.len() + 4;
+
 /// What nothing at the sockets tells, and what is taken instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Uncertain {
@@ -70,7 +76,7 @@ pub fn simple_status(exchange: &Exchange) -> u16 {
 
 /// The status in the title of nginx's own error pages (`ngx_http_special_response.c`).
 pub fn page_status(body: &[u8]) -> Option<u16> {
-    let title = body.strip_prefix(b"<html>\r\n<head><title>")?.get(..4)?;
+    let title = body.strip_prefix(PAGE)?.get(..PAGE_STATUS_BYTES - PAGE.len())?;
     std::str::from_utf8(title).ok()?.strip_suffix(' ')?.parse().ok()
 }
 

@@ -21,6 +21,9 @@ pub struct Conversation {
     requests: Stream,
     responses: Stream,
     exchanges: VecDeque<Open>,
+    /// The gateway looks at no request behind the last one.
+    has_last: bool,
+    is_begun_blank: bool,
     turn: Option<Side>,
     received: u64,
     sent: u64,
@@ -34,6 +37,8 @@ struct Open {
     is_request_complete: bool,
     is_request_malformed: bool,
     is_response_complete: bool,
+    has_response_begun: bool,
+    is_last: bool,
 }
 
 impl Conversation {
@@ -46,6 +51,8 @@ impl Conversation {
             requests: Stream::new(Side::Request, is_midway),
             responses: Stream::new(Side::Response, is_midway),
             exchanges: VecDeque::new(),
+            has_last: false,
+            is_begun_blank: false,
             turn: None,
             received: 0,
             sent: 0,
@@ -121,8 +128,11 @@ impl Conversation {
         self.turn = Some(side);
         match side {
             Side::Request => {
-                if is_new_turn && !self.requests.reader.is_in_message() {
-                    self.end_open_response();
+                if is_new_turn {
+                    self.end_held_request(&pass);
+                    if !self.requests.reader.is_in_message() {
+                        self.end_open_response();
+                    }
                 }
                 self.feed_requests(pass);
             }
@@ -131,15 +141,26 @@ impl Conversation {
     }
 
     fn feed_requests(&mut self, mut pass: Pass<'_>) {
+        if self.is_past_last_request() || self.is_in_malformed_request() {
+            return;
+        }
         if self.requests.reader.is_lost() && !self.resynchronise(&pass) {
             return;
         }
-        while pass.left() > 0 {
+        while pass.left() > 0 && !self.is_past_last_request() {
             let part = pass.read(&mut self.requests);
             match part {
-                Some(Part::Blank) => continue,
+                Some(Part::Blank) => {
+                    if self.role == Role::Client && !self.is_begun_blank {
+                        self.begin();
+                        self.is_begun_blank = true;
+                    }
+                    continue;
+                }
                 Some(Part::Begin) => {
-                    self.begin();
+                    if !std::mem::take(&mut self.is_begun_blank) {
+                        self.begin();
+                    }
                     continue;
                 }
                 Some(Part::Head(_) | Part::End | Part::Malformed | Part::Blurred) | None => {}
@@ -148,6 +169,10 @@ impl Conversation {
             match part {
                 Some(Part::Head(head)) => {
                     let framing = head.request_framing();
+                    if head.is_simple() {
+                        open.is_last = true;
+                        self.has_last = true;
+                    }
                     open.request = Some(head);
                     if self.requests.reader.begin_body(framing).is_some() {
                         self.request_ended();
@@ -161,6 +186,7 @@ impl Conversation {
     }
 
     fn feed_responses(&mut self, mut pass: Pass<'_>) {
+        self.begin_simple_response(&mut pass);
         if self.responses.reader.is_lost() {
             if self.current_response().is_none() || !pass.begins_with(b"HTTP/1.") {
                 return;
@@ -169,7 +195,11 @@ impl Conversation {
         }
         while pass.left() > 0 {
             let part = pass.read(&mut self.responses);
-            let Some(at) = self.current_response() else { return self.lose() };
+            let Some(at) = self.current_response() else {
+                self.exchanges.clear();
+                return self.lose();
+            };
+            self.exchanges[at].has_response_begun = true;
             match part {
                 Some(Part::Head(head)) => self.response_head(at, &head),
                 Some(Part::End) => self.response_ended(at),
@@ -182,6 +212,11 @@ impl Conversation {
         let method = self.exchanges[at].request.as_ref().map_or("", |request| request.method());
         let framing = head.response_framing(method);
         let is_interim = head.is_interim();
+        if head.close && !is_interim && self.role == Role::Client {
+            self.exchanges.truncate(at + 1);
+            self.exchanges[at].is_last = true;
+            self.has_last = true;
+        }
         let is_complete = self.responses.reader.begin_body(framing).is_some();
         if framing == Framing::Tunnel {
             self.requests.reader.begin_body(Framing::Tunnel);
@@ -189,6 +224,35 @@ impl Conversation {
         if is_complete && !is_interim {
             self.response_ended(at);
         }
+    }
+
+    fn begin_simple_response(&mut self, pass: &mut Pass<'_>) {
+        if let Some(at) = self.current_response()
+            && !self.exchanges[at].has_response_begun
+            && self.exchanges[at].request.as_ref().is_some_and(|head| head.is_simple())
+        {
+            self.responses.reader.begin_simple();
+            pass.keep_page_status();
+        }
+    }
+
+    fn end_held_request(&mut self, pass: &Pass<'_>) {
+        if self.requests.reader.is_open_ended()
+            && self.exchanges.back().is_some_and(|open| open.is_response_complete)
+            && pass.begins_like_a_request()
+        {
+            self.requests.reader.end();
+            self.request_ended();
+        }
+    }
+
+    fn is_past_last_request(&self) -> bool {
+        let last = self.exchanges.iter().find(|open| open.is_last);
+        self.has_last && last.is_none_or(|open| open.is_request_complete)
+    }
+
+    fn is_in_malformed_request(&self) -> bool {
+        self.role == Role::Client && self.exchanges.back().is_some_and(|open| open.is_request_malformed)
     }
 
     /// The oldest exchange whose response is not complete.
@@ -227,7 +291,7 @@ impl Conversation {
 
     fn response_ended(&mut self, at: usize) {
         let is_last = at + 1 == self.exchanges.len();
-        let is_request_open_ended = is_last && self.requests.reader.is_open_ended();
+        let is_request_open_ended = is_last && self.requests.reader.is_open_ended() && self.role != Role::Client;
         if is_request_open_ended {
             self.requests.reader.end();
         }

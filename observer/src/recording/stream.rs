@@ -6,6 +6,7 @@ use super::head::{self, HeadMask, MASK};
 use super::kept::Kept;
 use crate::http::head::Side;
 use crate::http::http1::{Expected, Input, Part, Reader, end_of_chunks};
+use crate::rules;
 
 /// One direction.
 #[derive(Debug)]
@@ -73,6 +74,13 @@ impl<'a> Pass<'a> {
             }
         }
         None
+    }
+
+    /// Keeps what tells the status of an answer without a head.
+    pub fn keep_page_status(&mut self) {
+        if rules::page_status(self.sample).is_some() {
+            self.masked[..rules::PAGE_STATUS_BYTES].copy_from_slice(&self.sample[..rules::PAGE_STATUS_BYTES]);
+        }
     }
 
     /// Bytes of the sample that are read.
