@@ -34,25 +34,38 @@ pub enum Part {
     Blurred,
 }
 
-/// What a reader takes the next bytes for.
+/// What bytes are to a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expected {
+pub enum Kind {
     /// Empty lines, or the beginning of a message, which takes no bytes.
     Between,
-    /// A head.
+    /// Of a head.
     Head,
-    /// Nothing until [`Reader::begin_body`].
-    Decision,
     /// The size at the start of a chunk's line, or what ends it.
     ChunkSize,
     /// The rest of a chunk's line, the line end behind its data, or the trailer section.
     ChunkLine,
-    /// A body.
+    /// Of a body.
     Body,
+    /// The first bytes of a message without a head.
+    Simple,
     /// All the input; if [`end_of_chunks`] finds one, the message ends there.
     LastChunk,
     /// All the input, which belongs to no message that the reader follows.
     Unknown,
+}
+
+/// A run of bytes of one kind, and the part that it ends with.
+#[derive(Clone, Copy, Debug)]
+pub struct Span<'a> {
+    /// The direction.
+    pub side: Side,
+    /// How many.
+    pub bytes: u64,
+    /// What they are.
+    pub kind: Kind,
+    /// What the reader found with the last of them.
+    pub part: Option<&'a Part>,
 }
 
 /// Reads one direction.
@@ -76,6 +89,8 @@ enum State {
     Length(u64),
     /// In a chunked body (RFC 9112, section 7.1).
     Chunked(Chunk),
+    /// At the start of a message without a head.
+    Simple,
     /// In a body that ends with the connection.
     UntilClose,
     /// In a message whose end is not known.
@@ -182,51 +197,18 @@ impl Reader {
         Reader { side, state: State::Lost, head: Vec::new() }
     }
 
-    /// Reads up to the next part or the input's end. What it takes from `input` belongs to the part it returns.
-    pub fn read(&mut self, input: &mut Input<'_>) -> Option<Part> {
+    /// Reads up to the next part or the input's end. What it takes from `input` belongs to the part it returns, and is
+    /// told to `spans` run by run.
+    pub fn read(&mut self, input: &mut Input<'_>, spans: &mut impl FnMut(Span<'_>)) -> Option<Part> {
         while input.left() > 0 && self.state != State::Decide {
+            let (kind, before) = (self.kind(), input.left());
             let part = self.step(input);
+            spans(Span { side: self.side, bytes: before - input.left(), kind, part: part.as_ref() });
             if part.is_some() {
                 return part;
             }
         }
         None
-    }
-
-    /// What [`Reader::step`] will take its bytes for.
-    pub fn expected(&self) -> Expected {
-        match self.state {
-            State::Idle => Expected::Between,
-            State::Head => Expected::Head,
-            State::Decide => Expected::Decision,
-            State::Chunked(Chunk::Size { .. }) => Expected::ChunkSize,
-            State::Length(_) | State::Chunked(Chunk::Data(_)) | State::UntilClose => Expected::Body,
-            State::Chunked(
-                Chunk::Extension { .. } | Chunk::DataEnd | Chunk::TrailerStart | Chunk::Trailer | Chunk::LastReturn,
-            ) => Expected::ChunkLine,
-            State::Blurred { chunked: true } => Expected::LastChunk,
-            State::Blurred { chunked: false } | State::Lost | State::Tunnel => Expected::Unknown,
-        }
-    }
-
-    /// Reads as far as all bytes are of the kind [`Reader::expected`] told; [`Reader::read`] is several such steps.
-    pub fn step(&mut self, input: &mut Input<'_>) -> Option<Part> {
-        match self.state {
-            State::Idle => self.idle(input),
-            State::Head => self.head(input),
-            State::Decide => None,
-            State::Length(left) => self.length(left, input),
-            State::Chunked(chunk) => self.chunked(chunk, input),
-            State::Blurred { chunked } => {
-                let ends = chunked && input.ends_like_a_chunked_body();
-                input.take_all();
-                ends.then(|| self.finish())
-            }
-            State::UntilClose | State::Lost | State::Tunnel => {
-                input.take_all();
-                None
-            }
-        }
     }
 
     /// Tells how the body of the head just given out ends. Returns [`Part::End`] if it has none.
@@ -244,7 +226,7 @@ impl Reader {
     /// A message without a head begins, up to the connection's end (HTTP/0.9).
     pub fn begin_simple(&mut self) {
         if self.state == State::Idle {
-            self.state = State::UntilClose;
+            self.state = State::Simple;
         }
     }
 
@@ -271,7 +253,7 @@ impl Reader {
 
     /// Whether the message under way ends only with the connection or by other evidence.
     pub fn is_open_ended(&self) -> bool {
-        matches!(self.state, State::UntilClose | State::Blurred { .. })
+        matches!(self.state, State::Simple | State::UntilClose | State::Blurred { .. })
     }
 
     /// Whether the end of the message under way lies in hidden bytes.
@@ -282,6 +264,47 @@ impl Reader {
     /// Whether the reader is out of step.
     pub fn is_lost(&self) -> bool {
         self.state == State::Lost
+    }
+
+    /// What the next step will take its bytes for.
+    fn kind(&self) -> Kind {
+        match self.state {
+            State::Idle => Kind::Between,
+            State::Head => Kind::Head,
+            State::Chunked(Chunk::Size { .. }) => Kind::ChunkSize,
+            State::Length(_) | State::Chunked(Chunk::Data(_)) | State::UntilClose => Kind::Body,
+            State::Chunked(
+                Chunk::Extension { .. } | Chunk::DataEnd | Chunk::TrailerStart | Chunk::Trailer | Chunk::LastReturn,
+            ) => Kind::ChunkLine,
+            State::Simple => Kind::Simple,
+            State::Blurred { chunked: true } => Kind::LastChunk,
+            State::Decide | State::Blurred { chunked: false } | State::Lost | State::Tunnel => Kind::Unknown,
+        }
+    }
+
+    /// Reads as far as all bytes are of one kind.
+    fn step(&mut self, input: &mut Input<'_>) -> Option<Part> {
+        match self.state {
+            State::Idle => self.idle(input),
+            State::Head => self.head(input),
+            State::Decide => None,
+            State::Length(left) => self.length(left, input),
+            State::Chunked(chunk) => self.chunked(chunk, input),
+            State::Blurred { chunked } => {
+                let ends = chunked && input.ends_like_a_chunked_body();
+                input.take_all();
+                ends.then(|| self.finish())
+            }
+            State::Simple => {
+                self.state = State::UntilClose;
+                input.take_all();
+                None
+            }
+            State::UntilClose | State::Lost | State::Tunnel => {
+                input.take_all();
+                None
+            }
+        }
     }
 
     fn finish(&mut self) -> Part {
