@@ -76,9 +76,11 @@ impl Connection {
         }
     }
 
-    /// A new request behind the answer completes a request whose end lies in hidden bytes.
+    /// A new request behind the answer completes a request whose end lies in hidden bytes. Behind one that closes there
+    /// is none.
     pub(super) fn end_held_request(&mut self, input: &Input<'_>, moments: &mut Vec<Moment>) {
         if self.requests.is_open_ended()
+            && self.last_number.is_none()
             && self.exchanges.back().is_some_and(|open| open.response.is_complete)
             && input.begins_like_a_request()
         {

@@ -130,10 +130,19 @@ fn out_of_step_everything_is_overwritten_up_to_the_next_request() {
     let calls = [
         (Sent, "HTTP/1.1 200 OK\r\nHost: h\r\n\r\n"),
         (Received, "SECRET\r\nGET /b HTTP/1.1\r\n\r\n"),
+        (Received, "GET /SECRET HTTP/1.1\r\n\r\n"),
+        (Sent, "SECRET"),
         (Received, "GET /c HTTP/1.1\r\n\r\n"),
         (Sent, "HTTP/1.1 204 OK\r\nHost: h\r\n\r\n"),
     ];
-    let expected = [&"x".repeat(28), &"x".repeat(27), "GET /c HTTP/1.1\r\n\r\n", "HTTP/1.1 204 xx\r\nHost: h\r\n\r\n"];
+    let expected = [
+        &"x".repeat(28),
+        &"x".repeat(27),
+        &"x".repeat(24),
+        "xxxxxx",
+        "GET /c HTTP/1.1\r\n\r\n",
+        "HTTP/1.1 204 xx\r\nHost: h\r\n\r\n",
+    ];
     assert_eq!(client_calls(Origin::Midway, &calls), expected);
 }
 
