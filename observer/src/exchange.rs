@@ -51,6 +51,8 @@ pub struct Message {
     pub is_complete: bool,
     /// Its bytes are not HTTP.
     pub is_malformed: bool,
+    /// The status that the gateway's own error page names, of a response without a head (HTTP/0.9).
+    pub page_status: Option<u16>,
 }
 
 /// One upstream exchange, from the client exchange's point of view.
@@ -85,8 +87,8 @@ pub enum Ending {
     ByGateway,
     /// The gateway's process ended.
     WithProcess,
-    /// The gateway never took it up: the exchange before it was the connection's last.
-    NotTaken,
+    /// The gateway closed behind an earlier request and never looked at this one.
+    NeverRead,
     /// The observer lost track of it.
     Lost(Unobserved),
 }
@@ -144,6 +146,11 @@ impl Exchange {
     /// Keeps the first reason for which the exchange is not seen whole.
     pub fn blame(&mut self, reason: Unobserved) {
         self.flaw.get_or_insert(reason);
+    }
+
+    /// Whether the request is one of HTTP/0.9, whose response has no head.
+    pub fn is_simple(&self) -> bool {
+        self.request.head.as_ref().is_some_and(|head| head.is_simple())
     }
 
     /// The status of the final response.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::event::{Cookie, Endpoint, Opened, Process, ProcessChange};
+use crate::event::{Cookie, Endpoint, Opened, Process, ProcessChange, Role};
 
 /// Index of a gateway among those seen so far.
 pub type GatewayId = usize;
@@ -104,6 +104,20 @@ impl Gateways {
         exact.or_else(any).map(|listener| listener.gateway)
     }
 
+    /// Whose connection it is, and which side: who listens at its local end accepted it. A connection that belongs to no
+    /// gateway is none of ours.
+    pub fn side(&self, opened: &Opened) -> Option<(Role, GatewayId)> {
+        let by_process = self.of_process(opened.process);
+        let Some(local) = opened.local.ip() else {
+            return Some((opened.role, by_process?));
+        };
+        match self.listening_at(opened.network, local) {
+            Some(gateway) => Some((Role::Client, gateway)),
+            None if opened.role == Role::Upstream => Some((Role::Upstream, by_process?)),
+            None => None,
+        }
+    }
+
     /// The gateway's name as a label: its program's name, with its first process's id if another has the same name.
     pub fn label(&self, gateway: GatewayId) -> Arc<str> {
         self.gateways.get(gateway).map_or_else(|| "unknown".into(), |gateway| gateway.label.clone())
@@ -145,7 +159,7 @@ impl Gateways {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Origin, Role};
+    use crate::event::Origin;
 
     fn process(process: u32, change: ProcessChange) -> Process {
         Process { time_ns: 0, process, change }

@@ -17,6 +17,7 @@ pub mod http;
 pub mod exchange;
 pub mod pairing;
 pub mod verdict;
+pub mod rules;
 pub mod config;
 pub mod attribution;
 pub mod metrics;

@@ -4,6 +4,7 @@
 //! it from who closed first and how far the request had come. What was not seen whole is never guessed at.
 
 use crate::exchange::{Ending, Exchange, Unobserved};
+use crate::rules;
 
 /// What becomes of an exchange that is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,10 +16,10 @@ pub enum Verdict {
         /// The rule that gave the status, if no byte did.
         rule: Option<Rule>,
     },
-    /// The gateway does not know of it.
-    NotTaken,
     /// It was not seen whole.
     Unobserved(Unobserved),
+    /// The gateway never looked at it.
+    NeverRead,
 }
 
 /// Rules for the statuses that nginx logs without an answer.
@@ -34,6 +35,8 @@ pub enum Rule {
     HeadTimeout,
     /// 408: the body did not come in time (`client_body_timeout`).
     BodyTimeout,
+    /// An answer without a head ([`rules::simple_status`]).
+    Simple,
     /// 444: the gateway closed without an answer (`return 444`).
     ClosedUnanswered,
 }
@@ -47,12 +50,14 @@ impl Rule {
             Rule::ClosedWaiting => "client_closed_waiting",
             Rule::HeadTimeout => "head_timeout",
             Rule::BodyTimeout => "body_timeout",
+            Rule::Simple => "http_0_9",
             Rule::ClosedUnanswered => "closed_unanswered",
         }
     }
 
-    const fn status(self) -> u16 {
+    fn status(self, exchange: &Exchange) -> u16 {
         match self {
+            Rule::Simple => rules::simple_status(exchange),
             Rule::ClosedInHead | Rule::ClosedInBody => 400,
             Rule::ClosedWaiting => 499,
             Rule::HeadTimeout | Rule::BodyTimeout => 408,
@@ -67,9 +72,6 @@ const TIMEOUT_NS_MIN: u64 = 500_000_000;
 impl Verdict {
     /// Judges a client's exchange.
     pub fn of(exchange: &Exchange, ending: Ending) -> Self {
-        if ending == Ending::NotTaken {
-            return Verdict::NotTaken;
-        }
         if let Some(flaw) = exchange.flaw {
             return Verdict::Unobserved(flaw);
         }
@@ -77,11 +79,16 @@ impl Verdict {
             return match ending {
                 Ending::Lost(reason) => Verdict::Unobserved(reason),
                 Ending::WithProcess if !exchange.response.is_complete => Verdict::Unobserved(Unobserved::ProcessEnded),
-                Ending::NotTaken => Verdict::NotTaken,
-                Ending::Complete | Ending::ByPeer | Ending::ByGateway | Ending::WithProcess => {
+                Ending::Complete | Ending::ByPeer | Ending::ByGateway | Ending::WithProcess | Ending::NeverRead => {
                     Verdict::Counted { status, rule: None }
                 }
             };
+        }
+        if exchange.is_simple() && exchange.response.is_complete {
+            return inferred(Rule::Simple, exchange);
+        }
+        if ending == Ending::NeverRead {
+            return Verdict::NeverRead;
         }
         // Interim responses are no answer.
         if exchange.response.bytes > exchange.response.head_bytes && !matches!(ending, Ending::Lost(_)) {
@@ -92,18 +99,20 @@ impl Verdict {
         match ending {
             Ending::Lost(reason) => Verdict::Unobserved(reason),
             Ending::WithProcess => Verdict::Unobserved(Unobserved::ProcessEnded),
-            Ending::Complete => Verdict::Unobserved(Unobserved::OutOfStep),
-            Ending::NotTaken => Verdict::NotTaken,
+            Ending::Complete | Ending::NeverRead => Verdict::Unobserved(Unobserved::OutOfStep),
             // An upload that is passed on unbuffered ends likewise (`ngx_http_read_unbuffered_request_body`).
-            Ending::ByPeer => inferred(match (has_head, has_body) {
-                (false, _) => Rule::ClosedInHead,
-                (true, false) => Rule::ClosedInBody,
-                (true, true) => Rule::ClosedWaiting,
-            }),
+            Ending::ByPeer => inferred(
+                match (has_head, has_body) {
+                    (false, _) => Rule::ClosedInHead,
+                    (true, false) => Rule::ClosedInBody,
+                    (true, true) => Rule::ClosedWaiting,
+                },
+                exchange,
+            ),
             Ending::ByGateway => match (has_head, has_body, is_waiting) {
-                (false, ..) => inferred(Rule::HeadTimeout),
-                (true, false, _) if has_timed_out(exchange) => inferred(Rule::BodyTimeout),
-                (true, _, false) => inferred(Rule::ClosedUnanswered),
+                (false, ..) => inferred(Rule::HeadTimeout, exchange),
+                (true, false, _) if has_timed_out(exchange) => inferred(Rule::BodyTimeout, exchange),
+                (true, _, false) => inferred(Rule::ClosedUnanswered, exchange),
                 (true, _, true) => Verdict::Unobserved(Unobserved::OutOfStep),
             },
         }
@@ -115,8 +124,8 @@ fn has_timed_out(exchange: &Exchange) -> bool {
     exchange.ended_ns().saturating_sub(exchange.request.last_ns) >= TIMEOUT_NS_MIN
 }
 
-fn inferred(rule: Rule) -> Verdict {
-    Verdict::Counted { status: rule.status(), rule: Some(rule) }
+fn inferred(rule: Rule, exchange: &Exchange) -> Verdict {
+    Verdict::Counted { status: rule.status(exchange), rule: Some(rule) }
 }
 
 #[cfg(test)]

@@ -49,6 +49,13 @@ impl Client {
         Ok(Self { wire: Wire::new(socket) })
     }
 
+    /// Connects over TCP with a receive buffer of about `receive_bytes`, so that the server can send little ahead.
+    pub fn connect_slow(address: SocketAddr, receive_bytes: usize) -> Result<Self> {
+        let mut client = Self::connect(address)?;
+        client.wire.stream().set_receive_buffer(receive_bytes)?;
+        Ok(client)
+    }
+
     /// Sends `bytes` at once.
     pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
         self.wire.write_all(bytes).context("send")
@@ -125,6 +132,11 @@ impl Client {
         let rest = self.wire.body(Framing::Close).context("await the close")?;
         anyhow::ensure!(rest.is_empty(), "{} bytes instead of the close", rest.len());
         Ok(())
+    }
+
+    /// All bytes up to the server's end of the connection, or up to its reset.
+    pub fn rest(&mut self) -> Vec<u8> {
+        self.wire.rest()
     }
 
     /// Half-close: no more requests, responses can still be read.

@@ -55,6 +55,12 @@ impl Exposition {
         self.family(family).map(|(_, value)| value).sum()
     }
 
+    /// Without the series whose value is 0.
+    pub fn without_zeros(mut self) -> Self {
+        self.series.retain(|_, value| *value != 0.0);
+        self
+    }
+
     /// Growth since `earlier`. Meant for counters; a gauge's value becomes its difference.
     pub fn since(&self, earlier: &Self) -> Self {
         let grown = |(key, value): (&String, &f64)| (key.clone(), value - earlier.value(key));

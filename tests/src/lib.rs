@@ -19,6 +19,7 @@ pub mod upstream;
 pub mod agent;
 pub mod agent_config;
 pub mod compare;
+pub mod conformance;
 pub mod exposition;
 pub mod totals;
 pub mod traffic;

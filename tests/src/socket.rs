@@ -50,6 +50,14 @@ impl Socket {
         }
     }
 
+    /// Makes the receive buffer small and keeps the kernel from enlarging it (`SO_RCVBUF`).
+    pub fn set_receive_buffer(&self, bytes: usize) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => Ok(setsockopt(stream, sockopt::RcvBuf, &bytes)?),
+            Self::Unix(stream) => Ok(setsockopt(stream, sockopt::RcvBuf, &bytes)?),
+        }
+    }
+
     /// A second handle to the same socket.
     pub fn try_clone(&self) -> io::Result<Self> {
         Ok(match self {

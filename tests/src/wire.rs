@@ -105,6 +105,13 @@ impl<S: Read> Wire<S> {
         }
     }
 
+    /// What comes up to the stream's end or failure.
+    pub fn rest(&mut self) -> Vec<u8> {
+        while self.fill().unwrap_or(false) {}
+        self.consumed_bytes += self.held.len();
+        std::mem::take(&mut self.held)
+    }
+
     fn chunks(&mut self) -> io::Result<Vec<u8>> {
         let mut content = Vec::new();
         loop {

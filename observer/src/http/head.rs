@@ -5,8 +5,11 @@ use std::ops::Range;
 
 use thiserror::Error;
 
-/// Header lines of one head; a head with more is malformed. nginx takes as many as fit its buffers.
-const LINES_MAX: usize = 512;
+/// Header lines that are parsed without memory from the heap. A head may have as many as fit it.
+const LINES_USUAL: usize = 128;
+
+/// nginx's minor version of a request line without a version.
+const SIMPLE: u8 = 9;
 
 /// Bytes that a head of a message may have. nginx's usual limit is 32 KiB (`large_client_header_buffers`).
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -36,7 +39,7 @@ pub struct Head {
     forwarded: Place,
     /// The status code of a response, 0 for a request.
     pub status: u16,
-    /// Minor version: 0 or 1.
+    /// Minor version: 0 or 1; 9 for HTTP/0.9.
     pub minor: u8,
     /// `Content-Length`, where it is a number.
     pub content_length: Option<u64>,
@@ -89,27 +92,20 @@ pub fn end_of_head(bytes: &[u8], from: usize) -> Option<usize> {
 impl Head {
     /// Parses a complete head, as [`end_of_head`] found it.
     pub fn parse(side: Side, text: &[u8]) -> Result<Self, Malformed> {
-        let mut lines = [const { MaybeUninit::uninit() }; LINES_MAX];
-        let mut head = Head {
-            text: text.into(),
-            method: Place::default(),
-            target: Place::default(),
-            host: Place::default(),
-            ids: [Place::default(); ID_HEADERS.len()],
-            forwarded: Place::default(),
-            status: 0,
-            minor: 1,
-            content_length: None,
-            chunked: false,
-            close: false,
-            keep_alive: false,
-            upgrade: false,
-            expects_continue: false,
+        let mut few = [const { MaybeUninit::uninit() }; LINES_USUAL];
+        let mut many = Vec::new();
+        let newlines = memchr::memchr_iter(b'\n', text).count();
+        let lines = if newlines <= LINES_USUAL {
+            &mut few[..]
+        } else {
+            many.resize_with(newlines, MaybeUninit::uninit);
+            &mut many[..]
         };
+        let mut head = Head::bare(text);
         match side {
             Side::Request => {
                 let mut request = httparse::Request::new(&mut []);
-                lenient().parse_request_with_uninit_headers(&mut request, text, &mut lines)?;
+                lenient().parse_request_with_uninit_headers(&mut request, text, lines)?;
                 head.method = place(text, request.method.unwrap_or_default().as_bytes());
                 head.target = place(text, request.path.unwrap_or_default().as_bytes());
                 head.minor = request.version.unwrap_or(1);
@@ -117,13 +113,30 @@ impl Head {
             }
             Side::Response => {
                 let mut response = httparse::Response::new(&mut []);
-                lenient().parse_response_with_uninit_headers(&mut response, text, &mut lines)?;
+                lenient().parse_response_with_uninit_headers(&mut response, text, lines)?;
                 head.status = response.code.unwrap_or(0);
                 head.minor = response.version.unwrap_or(1);
                 head.read_fields(text, response.headers);
             }
         }
         Ok(head)
+    }
+
+    /// A request line without a version and with its line end (HTTP/0.9): a whole head. None if it is no such line.
+    pub fn simple(text: &[u8]) -> Option<Self> {
+        let line = text.trim_ascii_end();
+        // The usual case first: this is asked of every request.
+        if line.len() > 9 && line[line.len() - 9..].starts_with(b" HTTP/") {
+            return None;
+        }
+        let space = memchr::memchr(b' ', line)?;
+        let (method, target) = (&line[..space], line[space..].trim_ascii());
+        let is_method = !method.is_empty() && method.iter().all(|byte| matches!(byte, b'A'..=b'Z' | b'_' | b'-'));
+        let is_target = target.starts_with(b"/") || memchr::memmem::find(target, b"://").is_some();
+        if !is_method || !is_target || target.contains(&b' ') {
+            return None;
+        }
+        Some(Head { method: place(text, method), target: place(text, target), minor: SIMPLE, ..Head::bare(text) })
     }
 
     /// The request's method, as sent.
@@ -170,13 +183,27 @@ impl Head {
 
     /// The first header field of this name, whatever its case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.text.split(|&byte| byte == b'\n').skip(1).find_map(|line| {
+        self.fields(name).find_map(|value| std::str::from_utf8(value).ok())
+    }
+
+    /// The values of all header fields of this name, whatever its case.
+    pub fn fields<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+        self.lines().skip(1).filter_map(move |line| {
             let colon = memchr::memchr(b':', line)?;
-            if !line[..colon].trim_ascii().eq_ignore_ascii_case(name.as_bytes()) {
-                return None;
-            }
-            std::str::from_utf8(line[colon + 1..].trim_ascii()).ok()
+            let is_it = line[..colon].trim_ascii().eq_ignore_ascii_case(name.as_bytes());
+            is_it.then(|| line[colon + 1..].trim_ascii())
         })
+    }
+
+    /// The lines, the start line first, without their ends and without the blank one.
+    pub fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        let lines = self.text.split(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+        lines.filter(|line| !line.is_empty())
+    }
+
+    /// Whether this is a request of HTTP/0.9: a line with a target and no version, answered without a head.
+    pub fn is_simple(&self) -> bool {
+        self.minor == SIMPLE
     }
 
     /// Bytes of the head, its blank line included.
@@ -212,6 +239,25 @@ impl Head {
     /// Whether this is an interim response: another follows (RFC 9110, section 15.2).
     pub fn is_interim(&self) -> bool {
         (100..200).contains(&self.status) && self.status != 101
+    }
+
+    fn bare(text: &[u8]) -> Self {
+        Head {
+            text: text.into(),
+            method: Place::default(),
+            target: Place::default(),
+            host: Place::default(),
+            ids: [Place::default(); ID_HEADERS.len()],
+            forwarded: Place::default(),
+            status: 0,
+            minor: 1,
+            content_length: None,
+            chunked: false,
+            close: false,
+            keep_alive: false,
+            upgrade: false,
+            expects_continue: false,
+        }
     }
 
     fn read_fields(&mut self, text: &[u8], fields: &[httparse::Header<'_>]) {

@@ -37,25 +37,38 @@ pub enum Part {
     Blurred,
 }
 
-/// What a reader takes the next bytes for.
+/// What bytes are to a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expected {
+pub enum Kind {
     /// Empty lines, or the beginning of a message, which takes no bytes.
     Between,
-    /// A head.
+    /// Of a head.
     Head,
-    /// Nothing until [`Reader::begin_body`].
-    Decision,
     /// The size at the start of a chunk's line, or what ends it.
     ChunkSize,
     /// The rest of a chunk's line, the line end behind its data, or the trailer section.
     ChunkLine,
-    /// A body.
+    /// Of a body.
     Body,
+    /// The first bytes of a message without a head.
+    Simple,
     /// All the input; if [`end_of_chunks`] finds one, the message ends there.
     LastChunk,
     /// All the input, which belongs to no message that the reader follows.
     Unknown,
+}
+
+/// A run of bytes of one kind, and the part that it ends with.
+#[derive(Clone, Copy, Debug)]
+pub struct Span<'a> {
+    /// The direction.
+    pub side: Side,
+    /// How many.
+    pub bytes: u64,
+    /// What they are.
+    pub kind: Kind,
+    /// What the reader found with the last of them.
+    pub part: Option<&'a Part>,
 }
 
 /// Reads one direction.
@@ -79,6 +92,8 @@ enum State {
     Length(u64),
     /// In a chunked body (RFC 9112, section 7.1).
     Chunked(Chunk),
+    /// At the start of a message without a head.
+    Simple,
     /// In a body that ends with the connection.
     UntilClose,
     /// In a message whose end is not known.
@@ -135,6 +150,11 @@ impl<'a> Input<'a> {
         })
     }
 
+    /// The next bytes, as far as they are known.
+    pub fn known(&self) -> &'a [u8] {
+        self.known
+    }
+
     /// Whether the bytes that come next are known.
     fn is_known(&self) -> bool {
         !self.known.is_empty()
@@ -180,51 +200,18 @@ impl Reader {
         Reader { side, state: State::Lost, head: Vec::new() }
     }
 
-    /// Reads up to the next part or the input's end. What it takes from `input` belongs to the part it returns.
-    pub fn read(&mut self, input: &mut Input<'_>) -> Option<Part> {
+    /// Reads up to the next part or the input's end. What it takes from `input` belongs to the part it returns, and is
+    /// told to `spans` run by run.
+    pub fn read(&mut self, input: &mut Input<'_>, spans: &mut impl FnMut(Span<'_>)) -> Option<Part> {
         while input.left() > 0 && self.state != State::Decide {
+            let (kind, before) = (self.kind(), input.left());
             let part = self.step(input);
+            spans(Span { side: self.side, bytes: before - input.left(), kind, part: part.as_ref() });
             if part.is_some() {
                 return part;
             }
         }
         None
-    }
-
-    /// What [`Reader::step`] will take its bytes for.
-    pub fn expected(&self) -> Expected {
-        match self.state {
-            State::Idle => Expected::Between,
-            State::Head => Expected::Head,
-            State::Decide => Expected::Decision,
-            State::Chunked(Chunk::Size { .. }) => Expected::ChunkSize,
-            State::Length(_) | State::Chunked(Chunk::Data(_)) | State::UntilClose => Expected::Body,
-            State::Chunked(
-                Chunk::Extension { .. } | Chunk::DataEnd | Chunk::TrailerStart | Chunk::Trailer | Chunk::LastReturn,
-            ) => Expected::ChunkLine,
-            State::Blurred { chunked: true } => Expected::LastChunk,
-            State::Blurred { chunked: false } | State::Lost | State::Tunnel => Expected::Unknown,
-        }
-    }
-
-    /// Reads as far as all bytes are of the kind [`Reader::expected`] told; [`Reader::read`] is several such steps.
-    pub fn step(&mut self, input: &mut Input<'_>) -> Option<Part> {
-        match self.state {
-            State::Idle => self.idle(input),
-            State::Head => self.head(input),
-            State::Decide => None,
-            State::Length(left) => self.length(left, input),
-            State::Chunked(chunk) => self.chunked(chunk, input),
-            State::Blurred { chunked } => {
-                let ends = chunked && input.ends_like_a_chunked_body();
-                input.take_all();
-                ends.then(|| self.finish())
-            }
-            State::UntilClose | State::Lost | State::Tunnel => {
-                input.take_all();
-                None
-            }
-        }
     }
 
     /// Tells how the body of the head just given out ends. Returns [`Part::End`] if it has none.
@@ -237,6 +224,13 @@ impl Reader {
             Framing::Tunnel => State::Tunnel,
         };
         None
+    }
+
+    /// A message without a head begins, up to the connection's end (HTTP/0.9).
+    pub fn begin_simple(&mut self) {
+        if self.state == State::Idle {
+            self.state = State::Simple;
+        }
     }
 
     /// Ends the message under way: something else than its own bytes told so.
@@ -262,12 +256,58 @@ impl Reader {
 
     /// Whether the message under way ends only with the connection or by other evidence.
     pub fn is_open_ended(&self) -> bool {
-        matches!(self.state, State::UntilClose | State::Blurred { .. })
+        matches!(self.state, State::Simple | State::UntilClose | State::Blurred { .. })
+    }
+
+    /// Whether the end of the message under way lies in hidden bytes.
+    pub fn is_blurred(&self) -> bool {
+        matches!(self.state, State::Blurred { .. })
     }
 
     /// Whether the reader is out of step.
     pub fn is_lost(&self) -> bool {
         self.state == State::Lost
+    }
+
+    /// What the next step will take its bytes for.
+    fn kind(&self) -> Kind {
+        match self.state {
+            State::Idle => Kind::Between,
+            State::Head => Kind::Head,
+            State::Chunked(Chunk::Size { .. }) => Kind::ChunkSize,
+            State::Length(_) | State::Chunked(Chunk::Data(_)) | State::UntilClose => Kind::Body,
+            State::Chunked(
+                Chunk::Extension { .. } | Chunk::DataEnd | Chunk::TrailerStart | Chunk::Trailer | Chunk::LastReturn,
+            ) => Kind::ChunkLine,
+            State::Simple => Kind::Simple,
+            State::Blurred { chunked: true } => Kind::LastChunk,
+            State::Decide | State::Blurred { chunked: false } | State::Lost | State::Tunnel => Kind::Unknown,
+        }
+    }
+
+    /// Reads as far as all bytes are of one kind.
+    fn step(&mut self, input: &mut Input<'_>) -> Option<Part> {
+        match self.state {
+            State::Idle => self.idle(input),
+            State::Head => self.head(input),
+            State::Decide => None,
+            State::Length(left) => self.length(left, input),
+            State::Chunked(chunk) => self.chunked(chunk, input),
+            State::Blurred { chunked } => {
+                let ends = chunked && input.ends_like_a_chunked_body();
+                input.take_all();
+                ends.then(|| self.finish())
+            }
+            State::Simple => {
+                self.state = State::UntilClose;
+                input.take_all();
+                None
+            }
+            State::UntilClose | State::Lost | State::Tunnel => {
+                input.take_all();
+                None
+            }
+        }
     }
 
     fn finish(&mut self) -> Part {
@@ -299,6 +339,12 @@ impl Reader {
         if !input.is_known() {
             return self.blur(false);
         }
+        if let Some((head, bytes)) = self.simple_request(input.known) {
+            input.take(bytes as u64);
+            self.head.clear();
+            self.state = State::Decide;
+            return Some(Part::Head(Box::new(head)));
+        }
         if self.head.is_empty() {
             // The usual case: the whole head in one call, parsed where it lies.
             if let Some(end) = head::end_of_head(input.known, 0) {
@@ -321,6 +367,20 @@ impl Reader {
             return Some(Part::Malformed);
         }
         None
+    }
+
+    /// A request of HTTP/0.9 whose line ends in `known`, and how many bytes of that it takes.
+    fn simple_request(&self, known: &[u8]) -> Option<(Head, usize)> {
+        if self.side != Side::Request || memchr::memchr(b'\n', &self.head).is_some() {
+            return None;
+        }
+        let end = memchr::memchr(b'\n', known)? + 1;
+        let head = if self.head.is_empty() {
+            Head::simple(&known[..end])
+        } else {
+            Head::simple(&[&self.head, &known[..end]].concat())
+        };
+        head.map(|head| (head, end))
     }
 
     fn parse(&mut self, text: &[u8]) -> Part {

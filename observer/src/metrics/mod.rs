@@ -156,6 +156,11 @@ impl Metrics {
         self.own.inferred.with_label_values(&[rule]).inc();
     }
 
+    /// A number that is a documented default, as nothing at the sockets tells it: `observer_uncertain_total`.
+    pub fn uncertain(&self, reason: &'static str) {
+        self.own.uncertain.with_label_values(&[reason]).inc();
+    }
+
     /// An exchange begun: `observer_exchanges_begun_total`. At any time begun = counted + filtered + unobserved +
     /// open ones.
     pub fn begun(&self) {

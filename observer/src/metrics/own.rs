@@ -6,6 +6,7 @@ pub(super) struct Own {
     pub(super) unattributed: IntCounterVec,
     pub(super) internal: IntCounter,
     pub(super) inferred: IntCounterVec,
+    pub(super) uncertain: IntCounterVec,
     pub(super) begun: IntCounter,
     pub(super) counted: IntCounter,
     pub(super) filtered: IntCounterVec,
@@ -34,6 +35,11 @@ impl Own {
                 "rule",
                 "observer_inferred_total",
                 "Exchanges whose status no bytes told, decided by a named rule for the gateway",
+            ),
+            uncertain: by(
+                "reason",
+                "observer_uncertain_total",
+                "Exchanges counted with a documented default for what no byte and no rule tells, by reason",
             ),
             begun: one(
                 "observer_exchanges_begun_total",

@@ -8,6 +8,7 @@ use crate::event::{Cookie, Endpoint, Nanoseconds, Origin, Role};
 use crate::exchange::{Attempt, Ending, Exchange};
 use crate::gateways::GatewayId;
 use crate::metrics::Measured;
+use crate::rules;
 use crate::verdict::{Rule, Verdict};
 
 use super::Pipeline;
@@ -84,11 +85,11 @@ impl Pipeline {
             return;
         }
         match Verdict::of(exchange, ending) {
-            Verdict::NotTaken => {
-                self.gauge.not_taken(gateway);
-                self.metrics.filtered("not_taken", 1);
-            }
             Verdict::Unobserved(reason) => self.metrics.unobserved(reason.name(), 1),
+            Verdict::NeverRead => {
+                self.metrics.filtered("never_read", 1);
+                self.gauge.retracted(gateway);
+            }
             Verdict::Counted { status, rule } => {
                 if let Some(rule) = rule {
                     self.metrics.inferred(rule.name());
@@ -106,19 +107,17 @@ impl Pipeline {
             }
             Attributed::Service { service, .. } => {
                 self.metrics.counted();
-                let measured = self.measure(exchange, (status, rule), gateway, service);
+                let (request_bytes, uncertain) = rules::request_bytes(exchange, rule);
+                if let Some(reason) = uncertain {
+                    self.metrics.uncertain(reason.name());
+                }
+                let measured = Measured { request_bytes, ..self.measure(exchange, status, gateway, service) };
                 self.metrics.count(&measured);
             }
         }
     }
 
-    fn measure(
-        &self,
-        exchange: &Exchange,
-        (status, rule): (u16, Option<Rule>),
-        gateway: GatewayId,
-        service: Arc<str>,
-    ) -> Measured {
+    fn measure(&self, exchange: &Exchange, status: u16, gateway: GatewayId, service: Arc<str>) -> Measured {
         let began_ns = exchange.request.began_ns.unwrap_or_default();
         let request_ms = self.milliseconds(began_ns, exchange.ended_ns());
         let upstream_ms = exchange.upstream_span().map(|(from, to)| self.milliseconds(from, to));
@@ -126,7 +125,7 @@ impl Pipeline {
             service,
             gateway: self.options.per_gateway_label.then(|| self.gateways.label(gateway)),
             status,
-            request_bytes: request_bytes(exchange, rule),
+            request_bytes: exchange.request.bytes,
             response_bytes: exchange.response.bytes,
             request_ms,
             upstream_ms,
@@ -144,6 +143,9 @@ impl Pipeline {
         let Some(head) = exchange.request.head.as_deref() else {
             return Attributed::Unattributed;
         };
+        if rules::is_refused(exchange) {
+            return Attributed::Unattributed;
+        }
         let headers = |name: &str| head.header(name);
         let request = RequestFacts {
             method: head.method(),
@@ -160,17 +162,6 @@ impl Pipeline {
                 self.attribution.attribute(&request, Some(&upstream))
             }),
         }
-    }
-}
-
-/// nginx counts the bytes of a body that it passed on or that a handler read, not of one that it read only to throw
-/// away: without an upstream the latter is the rule, unless it was a handler that waited for the body in vain.
-fn request_bytes(exchange: &Exchange, rule: Option<Rule>) -> u64 {
-    let was_awaited = matches!(rule, Some(Rule::ClosedInBody | Rule::BodyTimeout));
-    if exchange.attempts.is_empty() && exchange.request.head.is_some() && !was_awaited {
-        exchange.request.head_bytes
-    } else {
-        exchange.request.bytes
     }
 }
 

@@ -49,8 +49,8 @@ impl Gauge {
         self.of(gateway).total += 1;
     }
 
-    /// What seemed a request was none to the gateway.
-    pub fn not_taken(&mut self, gateway: GatewayId) {
+    /// What was taken for a request is none for the gateway.
+    pub fn retracted(&mut self, gateway: GatewayId) {
         let state = self.of(gateway);
         state.total = state.total.saturating_sub(1);
     }

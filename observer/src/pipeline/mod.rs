@@ -19,7 +19,7 @@ use crate::event::{
     Cookie, Data, Direction, Event, Nanoseconds, Opened, Process, ProcessChange, Role, StateChange, TcpState,
 };
 use crate::exchange::Unobserved;
-use crate::gateways::{GatewayId, Gateways};
+use crate::gateways::Gateways;
 use crate::metrics::Metrics;
 use crate::pairing::Pairing;
 
@@ -124,7 +124,7 @@ impl Pipeline {
         if opened.role == Role::Listener {
             return self.gateways.listening(opened);
         }
-        let Some((role, gateway)) = self.role(opened) else { return };
+        let Some((role, gateway)) = self.gateways.side(opened) else { return };
         if self.connections.contains_key(&opened.socket) {
             return;
         }
@@ -171,20 +171,6 @@ impl Pipeline {
         {
             self.internal.upstream_closed(&connection.opened);
             self.datastore.closed(&connection.opened, false);
-        }
-    }
-
-    /// Whose connection it is, and which side: who listens at its local end accepted it. A connection that belongs to no
-    /// gateway is none of ours.
-    fn role(&self, opened: &Opened) -> Option<(Role, GatewayId)> {
-        let by_process = self.gateways.of_process(opened.process);
-        let Some(local) = opened.local.ip() else {
-            return Some((opened.role, by_process?));
-        };
-        match self.gateways.listening_at(opened.network, local) {
-            Some(gateway) => Some((Role::Client, gateway)),
-            None if opened.role == Role::Upstream => Some((Role::Upstream, by_process?)),
-            None => None,
         }
     }
 

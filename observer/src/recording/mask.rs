@@ -3,9 +3,10 @@
 use observer_ebpf::limits::TAIL_BYTES;
 use rustc_hash::FxHashMap;
 
-use super::conversation::Conversation;
 use super::head::MASK;
 use super::kept::Kept;
+use super::sample::{Heads, Sample};
+use crate::connection::{Connection, Moment};
 use crate::event::{Cookie, Data, Event, Opened, Process, ProcessChange, Role, StateChange, TcpState};
 use crate::gateways::Gateways;
 use crate::http::http1::end_of_chunks;
@@ -23,9 +24,18 @@ pub const SOCKETS_MAX: usize = CONNECTIONS_MAX;
 pub struct Masker {
     kept: Kept,
     gateways: Gateways,
-    conversations: FxHashMap<Cookie, Conversation>,
+    followed: FxHashMap<Cookie, Followed>,
+    /// What connections tell; nobody listens.
+    moments: Vec<Moment>,
     sample: Vec<u8>,
     tail: [u8; TAIL_BYTES],
+}
+
+/// A connection as the pipeline follows it, and the heads that are masked on it.
+#[derive(Debug)]
+struct Followed {
+    connection: Connection,
+    heads: Heads,
 }
 
 impl Masker {
@@ -34,7 +44,8 @@ impl Masker {
         Masker {
             kept: Kept::new(kept_headers),
             gateways: Gateways::default(),
-            conversations: FxHashMap::default(),
+            followed: FxHashMap::default(),
+            moments: Vec::new(),
             sample: Vec::new(),
             tail: [MASK; TAIL_BYTES],
         }
@@ -54,14 +65,19 @@ impl Masker {
 
     /// Sockets followed now.
     pub fn sockets(&self) -> usize {
-        self.conversations.len()
+        self.followed.len()
     }
 
     fn data<'m>(&'m mut self, data: &Data<'_>) -> Data<'m> {
         self.sample.clear();
         self.sample.resize(data.sample.len(), MASK);
-        if let Some(conversation) = self.conversations.get_mut(&data.socket) {
-            conversation.data(data, &self.kept, &mut self.sample);
+        if let Some(Followed { connection, heads }) = self.followed.get_mut(&data.socket) {
+            let mut sample = Sample::new(data.sample, &mut self.sample, &self.kept, heads);
+            connection.data_with(data, &mut self.moments, &mut |span| sample.take(span));
+            self.moments.clear();
+            if connection.is_over_unseen() {
+                self.followed.remove(&data.socket);
+            }
         }
         let tail = &mut self.tail[..data.tail.len().min(TAIL_BYTES)];
         tail.fill(MASK);
@@ -72,13 +88,14 @@ impl Masker {
     }
 
     fn state(&mut self, change: &StateChange) {
-        if change.old == TcpState::Listen {
+        if (change.old, change.new) == (TcpState::Listen, TcpState::Close) {
             self.gateways.stopped_listening(change.socket);
         }
         if change.new == TcpState::Close {
-            self.conversations.remove(&change.socket);
-        } else if let Some(conversation) = self.conversations.get_mut(&change.socket) {
-            conversation.state(change);
+            self.followed.remove(&change.socket);
+        } else if let Some(followed) = self.followed.get_mut(&change.socket) {
+            followed.connection.state(change, &mut self.moments);
+            self.moments.clear();
         }
     }
 
@@ -86,28 +103,25 @@ impl Masker {
         if opened.role == Role::Listener {
             return self.gateways.listening(opened);
         }
-        if self.conversations.len() >= SOCKETS_MAX || self.conversations.contains_key(&opened.socket) {
+        if self.followed.len() >= SOCKETS_MAX || self.followed.contains_key(&opened.socket) {
             return;
         }
-        if let Some(role) = self.role(opened) {
-            self.conversations.insert(opened.socket, Conversation::new(opened, role));
-        }
-    }
-
-    /// As the pipeline tells it; it takes no notice of a connection that belongs to no gateway.
-    fn role(&self, opened: &Opened) -> Option<Role> {
-        let is_ours = self.gateways.of_process(opened.process).is_some();
-        match opened.local.ip() {
-            None => is_ours.then_some(opened.role),
-            Some(local) if self.gateways.listening_at(opened.network, local).is_some() => Some(Role::Client),
-            Some(_) => (is_ours && opened.role == Role::Upstream).then_some(Role::Upstream),
+        if let Some((role, gateway)) = self.gateways.side(opened) {
+            let connection = Connection::new(Opened { role, ..opened.clone() }, gateway);
+            self.followed.insert(opened.socket, Followed { connection, heads: Heads::new() });
         }
     }
 
     fn process(&mut self, process: &Process) {
         if process.change == ProcessChange::Exited {
-            let theirs = |conversation: &&mut Conversation| conversation.process == process.process;
-            self.conversations.values_mut().filter(theirs).for_each(Conversation::process_ended);
+            self.followed.retain(|_, Followed { connection, .. }| {
+                let is_theirs = connection.process == process.process;
+                if is_theirs {
+                    connection.process_ended(&mut self.moments);
+                }
+                !(is_theirs && connection.is_unix())
+            });
+            self.moments.clear();
         }
         self.gateways.process(process);
     }

@@ -3,14 +3,13 @@
 //! A recording is private (mode 0600) and, unless asked otherwise, masked: of the traffic it has what the pipeline
 //! reads and nothing more.
 
-mod conversation;
 mod error;
 mod file;
 mod head;
 mod kept;
 mod mask;
 mod replay;
-mod stream;
+mod sample;
 
 pub use error::{Damage, RecordingError};
 pub use file::{Header, RECORD_BYTES_MAX, Reader, Writer};

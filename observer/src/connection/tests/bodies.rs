@@ -20,9 +20,26 @@ fn what_follows_a_hidden_body_in_its_call_is_not_known_and_not_guessed() {
     wire.reads_hidden(1, head, 10_000 + 28, b"x\r\n\r\n");
     wire.writes(2, ok(""));
     wire.writes(3, ok(""));
-    let over = wire.over();
-    assert_eq!(over[0], "POST /up 10044+38 bytes 1-2 ms: 200");
-    assert_eq!(over[1], "- - 28+38 bytes 2-3 ms: unobserved boundary_not_sampled");
+    assert_eq!(wire.over(), ["POST /up 10044+38 bytes 1-2 ms: 200"]);
+    // Whether those bytes were one request or more shows by what comes next.
+    wire.reads(4, get("/b"));
+    assert_eq!(wire.over(), ["- - 28+38 bytes 2-3 ms: unobserved boundary_not_sampled"]);
+    wire.writes(5, ok(""));
+    assert_eq!(wire.over(), ["GET /b 28+38 bytes 4-5 ms: 200"]);
+}
+
+#[test]
+fn two_answers_to_hidden_requests_leave_neither_counted() {
+    let mut wire = Wire::client();
+    let head = "POST /up HTTP/1.1\r\nContent-Length: 10000\r\n\r\n";
+    wire.reads_hidden(1, head, 10_000 + 56, b"x\r\n\r\n");
+    wire.writes(2, ok("") + &ok("") + &ok(""));
+    let expected = [
+        "POST /up 10044+38 bytes 1-2 ms: 200",
+        "- - 56+38 bytes 2-2 ms: unobserved boundary_not_sampled",
+        "stray: boundary_not_sampled",
+    ];
+    assert_eq!(wire.over(), expected);
     wire.reads(4, get("/b"));
     wire.writes(5, ok(""));
     assert_eq!(wire.over(), ["GET /b 28+38 bytes 4-5 ms: 200"]);
@@ -106,8 +123,8 @@ fn a_head_moved_by_an_unknown_call_is_not_observed() {
     let mut wire = Wire::client();
     wire.call(Data { call: Call::Unsampled, ..wire.data(1, Direction::Received, 28) });
     wire.writes(2, ok(""));
-    assert_eq!(wire.over(), ["- - 28+38 bytes 1-2 ms: unobserved unsampled_call"]);
     wire.reads(3, get("/a"));
+    assert_eq!(wire.over(), ["- - 28+38 bytes 1-2 ms: unobserved unsampled_call"]);
     wire.call(Data { call: Call::Unsampled, ..wire.data(4, Direction::Sent, 38) });
     wire.reads(9, get("/b"));
     assert_eq!(wire.over(), ["GET /a 28+38 bytes 3-4 ms: unobserved unsampled_call"]);

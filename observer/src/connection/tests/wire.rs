@@ -163,7 +163,7 @@ fn line(exchange: &Exchange, ending: Ending) -> String {
     let verdict = match Verdict::of(exchange, ending) {
         Verdict::Counted { status, rule: None } => status.to_string(),
         Verdict::Counted { status, rule: Some(rule) } => format!("{status} {}", rule.name()),
-        Verdict::NotTaken => "not taken".to_owned(),
+        Verdict::NeverRead => "not taken".to_owned(),
         Verdict::Unobserved(reason) => format!("unobserved {}", reason.name()),
     };
     let (request, response) = (exchange.request.bytes, exchange.response.bytes);

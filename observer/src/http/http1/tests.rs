@@ -7,7 +7,7 @@ fn read_all(reader: &mut Reader, pieces: &[Input<'_>]) -> Vec<(String, u64)> {
         let mut input = *piece;
         while input.left() > 0 {
             let before = input.left();
-            let mut part = reader.read(&mut input);
+            let mut part = reader.read(&mut input, &mut |_| {});
             let mut taken = before - input.left();
             if part.is_none() {
                 found.push(("more".into(), taken));

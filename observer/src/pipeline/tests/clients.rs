@@ -173,7 +173,7 @@ fn a_request_that_the_gateway_never_took_up_is_filtered() {
     script.reads(1, client, get("/orders") + &get("/orders"));
     script.writes(2, client, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     script.gateway_closes(2, client);
-    assert_eq!(script.told(), ["orders: 200 x1, 33+57 bytes, 1+-=1 ms", "filtered: not_taken x1"]);
+    assert_eq!(script.told(), ["orders: 200 x1, 33+57 bytes, 1+-=1 ms", "filtered: never_read x1"]);
     assert_eq!(script.gauge(), [0, 0, 0, 0]);
     assert_eq!(script.value("kong_nginx_http_current_connections{state=\"total\"}"), Some(1));
 }

@@ -1,0 +1,109 @@
+//! How exchanges and their connection end.
+
+use super::{Connection, Moment};
+use crate::event::{Direction, Nanoseconds, Role};
+use crate::exchange::{Ending, Exchange, Unobserved};
+
+impl Connection {
+    pub(super) fn end_of_stream(&mut self, direction: Direction, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
+        if direction == Direction::Sent {
+            return;
+        }
+        self.peer_closed |= !self.gateway_closed;
+        match self.opened.role {
+            Role::Upstream => {
+                self.end_open_response(Some(time_ns), moments);
+                if self.is_unix() {
+                    self.close(time_ns, moments);
+                }
+            }
+            Role::Client | Role::Listener => {
+                self.touch_lingering(time_ns);
+                if self.gateway_closed || self.is_unix() {
+                    self.close(time_ns, moments);
+                }
+            }
+        }
+    }
+
+    pub(super) fn failed(&mut self, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
+        self.peer_closed |= !self.gateway_closed;
+        self.touch_lingering(time_ns);
+        if self.gateway_closed || self.is_unix() {
+            self.close(time_ns, moments);
+        }
+    }
+
+    /// nginx ends what it was at with the connection, and never looks at what was sent ahead behind it.
+    pub(super) fn close(&mut self, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
+        self.end_open_response(Some(time_ns), moments);
+        if self.misses_record {
+            let unanswered = self.exchanges.iter_mut().filter(|open| !open.response.is_complete && !open.is_upgraded);
+            unanswered.for_each(|open| open.blame(Unobserved::RecordsLost));
+        }
+        if let Some(open) = self.exchanges.front_mut() {
+            open.response.last_ns = open.response.last_ns.max(time_ns);
+            // What was answered in full is complete, whatever of its body was never read.
+            let is_complete = open.response.is_complete || open.is_upgraded;
+            let ending = if self.peer_closed { Ending::ByPeer } else { Ending::ByGateway };
+            self.pop(if is_complete { Ending::Complete } else { ending }, moments);
+        }
+        self.leave_unread(0, moments);
+        self.is_over = true;
+    }
+
+    pub(super) fn pop_complete(&mut self, moments: &mut Vec<Moment>) {
+        while let Some(open) = self.exchanges.front() {
+            if !(open.request.is_complete && open.response.is_complete) || self.holds(open) {
+                return;
+            }
+            self.pop(Ending::Complete, moments);
+        }
+    }
+
+    pub(super) fn end_all(&mut self, ending: Ending, moments: &mut Vec<Moment>) {
+        self.is_begun_blank = false;
+        while !self.exchanges.is_empty() {
+            self.pop(ending, moments);
+        }
+    }
+
+    /// Exchanges from this one on are none to the gateway.
+    pub(super) fn leave_unread(&mut self, from: usize, moments: &mut Vec<Moment>) {
+        self.is_begun_blank = false;
+        let unread = self.exchanges.drain(from.min(self.exchanges.len())..);
+        moments.extend(unread.map(|open| Moment::Ended(Box::new(open), Ending::NeverRead)));
+    }
+
+    /// nginx ends a request whose body it reads away when the body ends, and one behind which it lingers when the
+    /// connection does (`ngx_http_set_lingering_close`).
+    fn touch_lingering(&mut self, time_ns: Nanoseconds) {
+        if let Some(open) = self.exchanges.front_mut()
+            && open.response.is_complete
+            && (self.gateway_closed || !open.request.is_complete)
+        {
+            open.request.last_ns = open.request.last_ns.max(time_ns);
+        }
+    }
+
+    /// A client's last exchange ends with the connection: the gateway may linger.
+    fn holds(&self, open: &Exchange) -> bool {
+        ends_connection(open) && !self.is_unix() && self.opened.role == Role::Client && !self.is_over
+    }
+
+    fn pop(&mut self, ending: Ending, moments: &mut Vec<Moment>) {
+        let Some(mut open) = self.exchanges.pop_front() else { return };
+        // nginx starts a request's clock when the one before it is done, if it was read earlier.
+        if self.opened.role == Role::Client {
+            open.request.began_ns = open.request.began_ns.map(|began| began.max(self.last_end_ns));
+        }
+        self.last_end_ns = open.ended_ns();
+        self.is_last = ends_connection(&open) || open.request.head.as_ref().is_some_and(|head| head.close);
+        moments.push(Moment::Ended(Box::new(open), ending));
+    }
+}
+
+/// Whether the answer says that it is the connection's last (RFC 9112, section 9.6); nginx always does.
+fn ends_connection(exchange: &Exchange) -> bool {
+    exchange.response.head.as_ref().is_some_and(|head| head.close)
+}

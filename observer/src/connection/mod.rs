@@ -1,0 +1,342 @@
+//! A connection: two byte streams with gaps, and the exchanges that lie on them.
+
+mod endings;
+mod requests;
+mod responses;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+
+use crate::event::{Call, Data, Direction, Endpoint, Nanoseconds, Opened, Origin, Role, StateChange, TcpState};
+use crate::exchange::{Ending, Exchange, ExchangeId, Unobserved};
+use crate::gateways::GatewayId;
+use crate::http::head::Side;
+use crate::http::http1::{Input, Reader, Span};
+
+/// Exchanges that may be open on one connection: requests a client may send ahead.
+const OPEN_MAX: usize = 1024;
+
+/// What a connection tells of its exchanges, by number, in the order in which it happened.
+#[derive(Debug)]
+pub enum Moment {
+    /// A request's first byte.
+    Begun(u64),
+    /// A request's head is complete.
+    RequestHead(u64),
+    /// A request is complete.
+    RequestEnd(u64),
+    /// A final response's head is complete.
+    ResponseHead(u64),
+    /// An exchange is over.
+    Ended(Box<Exchange>, Ending),
+    /// Bytes of an exchange that was never seen to begin.
+    Stray(Unobserved),
+}
+
+/// Where a client's connection stands, as nginx's `stub_status` tells it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// No request is under way.
+    #[default]
+    Waiting,
+    /// A request's head is not complete.
+    Reading,
+    /// From then on to the end of the request.
+    Writing,
+}
+
+/// One connection of the gateway's.
+#[derive(Debug)]
+pub struct Connection {
+    /// What is known of the socket.
+    pub opened: Opened,
+    /// Whose it is.
+    pub gateway: GatewayId,
+    /// The other end's address as text, without port; empty where it has none.
+    pub peer_address: Box<str>,
+    /// Where it was counted last.
+    pub phase: Phase,
+    /// It does not count as open any more.
+    pub is_closed: bool,
+    /// The process that used it last.
+    pub process: u32,
+    /// The thread that used it last.
+    pub thread: u32,
+    /// Its peer is an observed gateway too.
+    pub is_internal: bool,
+    /// A connect was seen, and no request since.
+    pub connected_ns: Option<Nanoseconds>,
+    /// The client exchange that the upstream exchange under way, or the connect, was made for.
+    pub made_for: Option<ExchangeId>,
+    /// The client exchange read last on the thread when the connect or the request began.
+    pub read_last: Option<ExchangeId>,
+    requests: Reader,
+    responses: Reader,
+    exchanges: VecDeque<Exchange>,
+    next_number: u64,
+    /// The gateway said that it closes behind this one.
+    last_number: Option<u64>,
+    /// Blank lines began an exchange whose request line is still to come.
+    is_begun_blank: bool,
+    turn: Option<Side>,
+    /// Bytes that the kernel part has told of, by direction.
+    received: u64,
+    sent: u64,
+    last_end_ns: Nanoseconds,
+    /// The number of the next record, once that is known.
+    next_sequence: Option<u32>,
+    /// A record is missing, and no stream has told what was in it.
+    misses_record: bool,
+    /// Out of step, and the exchange that the bytes belong to was not told of yet.
+    out_of_step: Option<Unobserved>,
+    /// The answer that ended last said that the connection ends with it.
+    is_last: bool,
+    /// The turn began within a request: what looks like the beginning of one need not be one.
+    is_mid_request: bool,
+    /// There were too many open exchanges to keep track.
+    is_given_up: bool,
+    peer_closed: bool,
+    gateway_closed: bool,
+    /// All that was open on it ended with it.
+    is_over: bool,
+}
+
+/// Bytes of one call for one side.
+#[derive(Clone, Copy)]
+struct Piece<'a> {
+    input: Input<'a>,
+    time_ns: Nanoseconds,
+    /// Why bytes of it are hidden, if some are.
+    hidden_for: Unobserved,
+}
+
+impl Connection {
+    /// A connection just opened or met.
+    pub fn new(opened: Opened, gateway: GatewayId) -> Self {
+        let reader = |side| match opened.origin {
+            Origin::Beginning => Reader::new(side),
+            // Whether anything went before is not known: the first bytes will tell.
+            Origin::Midway | Origin::Scan => Reader::midway(side),
+        };
+        Connection {
+            gateway,
+            peer_address: opened.remote.ip().map(|address| address.ip().to_string()).unwrap_or_default().into(),
+            phase: Phase::default(),
+            is_closed: false,
+            process: opened.process,
+            thread: opened.thread,
+            is_internal: false,
+            connected_ns: (opened.role == Role::Upstream && opened.origin == Origin::Beginning)
+                .then_some(opened.time_ns),
+            made_for: None,
+            read_last: None,
+            requests: reader(Side::Request),
+            responses: reader(Side::Response),
+            exchanges: VecDeque::new(),
+            next_number: 0,
+            last_number: None,
+            is_begun_blank: false,
+            turn: None,
+            received: 0,
+            sent: 0,
+            last_end_ns: 0,
+            // A scan does not know what the kernel part has numbered already.
+            next_sequence: (opened.origin != Origin::Scan).then(|| opened.sequence.wrapping_add(1)),
+            misses_record: false,
+            out_of_step: (opened.origin != Origin::Beginning).then_some(Unobserved::Midway),
+            is_last: false,
+            is_mid_request: false,
+            is_given_up: false,
+            peer_closed: false,
+            gateway_closed: false,
+            is_over: false,
+            opened,
+        }
+    }
+
+    /// An open exchange.
+    pub fn exchange(&self, number: u64) -> Option<&Exchange> {
+        let first = self.exchanges.front()?.id.number;
+        self.exchanges.get(usize::try_from(number.checked_sub(first)?).ok()?)
+    }
+
+    /// An open exchange, to change.
+    pub fn exchange_mut(&mut self, number: u64) -> Option<&mut Exchange> {
+        let first = self.exchanges.front()?.id.number;
+        self.exchanges.get_mut(usize::try_from(number.checked_sub(first)?).ok()?)
+    }
+
+    /// The open exchanges, oldest first.
+    pub fn exchanges(&self) -> impl Iterator<Item = &Exchange> {
+        self.exchanges.iter()
+    }
+
+    /// The name that the next exchange will have.
+    pub fn next_id(&self) -> ExchangeId {
+        ExchangeId { socket: self.opened.socket, number: self.next_number }
+    }
+
+    /// Where it stands.
+    pub fn current_phase(&self) -> Phase {
+        match self.exchanges.front() {
+            None => Phase::Waiting,
+            Some(open) if open.request.head.is_some() || open.request.is_malformed => Phase::Writing,
+            Some(_) => Phase::Reading,
+        }
+    }
+
+    /// Takes one call's bytes.
+    pub fn data(&mut self, data: &Data<'_>, moments: &mut Vec<Moment>) {
+        self.data_with(data, moments, &mut |_| {});
+    }
+
+    /// Takes one call's bytes and tells `spans` what they are, from the first one on; of those behind the last span
+    /// nothing is read.
+    pub fn data_with(&mut self, data: &Data<'_>, moments: &mut Vec<Moment>, spans: &mut impl FnMut(Span<'_>)) {
+        self.process = data.process;
+        self.thread = data.thread;
+        self.follow(data.sequence);
+        let side = self.side(data.direction);
+        self.account_for_gap(side, data, moments);
+        match u64::try_from(data.result) {
+            Ok(0) => self.end_of_stream(data.direction, data.time_ns, moments),
+            Ok(bytes) => {
+                // A damaged recording may claim anything.
+                let sampled = data.sample.len().min(data.result as usize);
+                let input = Input::new(&data.sample[..sampled], bytes - sampled as u64, data.tail);
+                let piece = Piece {
+                    input,
+                    time_ns: data.time_ns,
+                    hidden_for: match data.call {
+                        Call::Buffer | Call::Pages => Unobserved::NotSampled,
+                        Call::Unsampled => Unobserved::UnsampledCall,
+                    },
+                };
+                self.feed(side, piece, spans, moments);
+                *self.offset(data.direction) = data.offset.saturating_add(bytes);
+            }
+            Err(_) => self.failed(data.time_ns, moments),
+        }
+    }
+
+    /// Takes a TCP state change. Returns whether the gateway is done with the connection.
+    pub fn state(&mut self, change: &StateChange, moments: &mut Vec<Moment>) -> bool {
+        let StateChange { new, time_ns, .. } = *change;
+        self.follow(change.sequence);
+        match new {
+            TcpState::CloseWait => {
+                self.peer_closed = true;
+                false
+            }
+            TcpState::FinWait => {
+                self.gateway_closed = true;
+                self.end_open_response(Some(time_ns), moments);
+                if change.is_closed {
+                    self.close(change.time_ns, moments);
+                }
+                change.is_closed
+            }
+            TcpState::LastAck | TcpState::Close => {
+                // A gateway that leaves bytes unread resets the connection, too.
+                if !self.gateway_closed && (new == TcpState::LastAck || !change.is_closed) {
+                    self.peer_closed = true;
+                }
+                self.close(change.time_ns, moments);
+                true
+            }
+            TcpState::Established | TcpState::SynSent | TcpState::Listen | TcpState::Other(_) => false,
+        }
+    }
+
+    /// The process that had the connection ended.
+    pub fn process_ended(&mut self, moments: &mut Vec<Moment>) {
+        if !self.exchanges.is_empty() {
+            self.lose(Unobserved::ProcessEnded);
+            self.end_all(Ending::WithProcess, moments);
+            self.out_of_step = None;
+        }
+    }
+
+    /// Whether it has no states that would tell of its end.
+    pub fn is_unix(&self) -> bool {
+        matches!(self.opened.local, Endpoint::Unix(_))
+    }
+
+    /// Whether its bytes tell that it is over, where no state will.
+    pub fn is_over_unseen(&self) -> bool {
+        self.is_unix() && self.exchanges.is_empty() && (self.peer_closed || self.is_last)
+    }
+
+    fn side(&self, direction: Direction) -> Side {
+        match (self.opened.role, direction) {
+            (Role::Upstream, Direction::Sent) | (Role::Client | Role::Listener, Direction::Received) => Side::Request,
+            (Role::Upstream, Direction::Received) | (Role::Client | Role::Listener, Direction::Sent) => Side::Response,
+        }
+    }
+
+    fn offset(&mut self, direction: Direction) -> &mut u64 {
+        match direction {
+            Direction::Received => &mut self.received,
+            Direction::Sent => &mut self.sent,
+        }
+    }
+
+    /// Notices a missing record. A state change may overtake the call that it interrupts.
+    fn follow(&mut self, sequence: u32) {
+        let ahead = self.next_sequence.map_or(0, |next| sequence.wrapping_sub(next) as i32);
+        if ahead >= 0 {
+            self.next_sequence = Some(sequence.wrapping_add(1));
+            self.misses_record |= ahead > 0;
+        }
+    }
+
+    /// Bytes that the kernel part counted and that never came here.
+    fn account_for_gap(&mut self, side: Side, data: &Data<'_>, moments: &mut Vec<Moment>) {
+        let missing = data.offset.saturating_sub(*self.offset(data.direction));
+        *self.offset(data.direction) = data.offset;
+        if missing == 0 {
+            return;
+        }
+        let reason = if data.unseen_bytes > 0 { Unobserved::UnseenBytes } else { Unobserved::RecordsLost };
+        self.misses_record &= reason != Unobserved::RecordsLost;
+        self.lose(reason);
+        if !self.exchanges.is_empty() {
+            // What goes on behind the gap most likely belongs to these.
+            self.out_of_step = None;
+        }
+        self.end_all(Ending::Lost(reason), moments);
+        self.turn = Some(side);
+    }
+
+    fn feed(&mut self, side: Side, piece: Piece<'_>, spans: &mut impl FnMut(Span<'_>), moments: &mut Vec<Moment>) {
+        let is_new_turn = self.turn != Some(side);
+        self.turn = Some(side);
+        match side {
+            Side::Request => {
+                if is_new_turn {
+                    self.end_held_request(&piece.input, moments);
+                    self.end_blurred_response(moments);
+                }
+                self.feed_requests(piece, spans, moments);
+            }
+            Side::Response => {
+                self.is_mid_request = false;
+                self.feed_responses(piece, spans, moments);
+            }
+        }
+    }
+
+    fn lose(&mut self, reason: Unobserved) {
+        self.requests.lose();
+        self.responses.lose();
+        self.out_of_step = Some(reason);
+    }
+
+    /// Tells once of the exchange that bytes out of step belong to.
+    fn tell_stray(&mut self, moments: &mut Vec<Moment>) {
+        if let Some(reason) = self.out_of_step.take() {
+            moments.push(Moment::Stray(reason));
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Requests as they come.
+
+use super::{Connection, Moment, OPEN_MAX, Piece};
+use crate::event::{Nanoseconds, Role};
+use crate::exchange::{Ending, Exchange, Unobserved};
+use crate::http::head::Head;
+use crate::http::http1::{Input, Part, Span};
+
+impl Connection {
+    pub(super) fn feed_requests(
+        &mut self,
+        piece: Piece<'_>,
+        spans: &mut impl FnMut(Span<'_>),
+        moments: &mut Vec<Moment>,
+    ) {
+        let Piece { mut input, time_ns, .. } = piece;
+        if self.is_past_last_request() || self.is_in_malformed_request() {
+            return;
+        }
+        if self.requests.is_lost() && !self.resynchronise(&input, moments) {
+            return;
+        }
+        while input.left() > 0 && !self.is_past_last_request() {
+            let before = input.left();
+            let part = self.requests.read(&mut input, spans);
+            let taken = before - input.left();
+            match part {
+                Some(Part::Blank) => self.begin_blank(time_ns, moments),
+                Some(Part::Begin) => {
+                    if !std::mem::take(&mut self.is_begun_blank) {
+                        self.begin(time_ns, moments);
+                    }
+                }
+                part => {
+                    let Some(open) = self.exchanges.back_mut() else { break };
+                    if !open.is_upgraded {
+                        open.request.bytes += taken;
+                        open.request.last_ns = time_ns;
+                    }
+                    self.request_part(part, &piece, moments);
+                }
+            }
+        }
+    }
+
+    fn request_part(&mut self, part: Option<Part>, piece: &Piece<'_>, moments: &mut Vec<Moment>) {
+        let Some(open) = self.exchanges.back_mut() else { return };
+        match part {
+            Some(Part::Head(head)) => self.request_head(head, piece.time_ns, moments),
+            Some(Part::End) => self.request_ended(moments),
+            Some(Part::Malformed) => {
+                open.request.is_malformed = true;
+                self.is_mid_request = true;
+            }
+            Some(Part::Blurred) => {
+                if open.request.head.is_none() {
+                    open.blame(piece.hidden_for);
+                }
+            }
+            Some(Part::Blank | Part::Begin) | None => {}
+        }
+    }
+
+    fn request_head(&mut self, head: Box<Head>, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
+        let Some(open) = self.exchanges.back_mut() else { return };
+        let framing = head.request_framing();
+        if head.is_simple() {
+            self.last_number = Some(open.id.number);
+        }
+        open.request.head_bytes = open.request.bytes;
+        open.request.head_ns = Some(time_ns);
+        open.request.head = Some(head);
+        moments.push(Moment::RequestHead(open.id.number));
+        if self.requests.begin_body(framing).is_some() {
+            self.request_ended(moments);
+        }
+    }
+
+    /// A new request behind the answer completes a request whose end lies in hidden bytes. Behind one that closes there
+    /// is none.
+    pub(super) fn end_held_request(&mut self, input: &Input<'_>, moments: &mut Vec<Moment>) {
+        if self.requests.is_open_ended()
+            && self.last_number.is_none()
+            && self.exchanges.back().is_some_and(|open| open.response.is_complete)
+            && input.begins_like_a_request()
+        {
+            self.requests.end();
+            self.request_ended(moments);
+        }
+    }
+
+    fn request_ended(&mut self, moments: &mut Vec<Moment>) {
+        let Some(open) = self.exchanges.back_mut() else { return };
+        open.request.is_complete = true;
+        moments.push(Moment::RequestEnd(open.id.number));
+        self.pop_complete(moments);
+    }
+
+    fn begin(&mut self, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
+        if self.exchanges.len() >= OPEN_MAX {
+            // Their answers are still to come: nobody's from here on.
+            self.is_given_up = true;
+            self.lose(Unobserved::TableFull);
+            return self.end_all(Ending::Lost(Unobserved::TableFull), moments);
+        }
+        let id = self.next_id();
+        self.next_number += 1;
+        let began_ns = self.connected_ns.take().unwrap_or(time_ns);
+        self.exchanges.push_back(Exchange::new(id, began_ns));
+        moments.push(Moment::Begun(id.number));
+    }
+
+    /// nginx makes a request of the first byte it reads, and passes over blank lines within it
+    /// (`ngx_http_create_request`).
+    fn begin_blank(&mut self, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
+        if self.opened.role == Role::Client && !self.is_begun_blank {
+            self.begin(time_ns, moments);
+            self.is_begun_blank = true;
+        }
+    }
+
+    /// Whether what comes now is behind the last request that the gateway looks at.
+    fn is_past_last_request(&self) -> bool {
+        let Some(last) = self.last_number else { return false };
+        self.exchange(last).is_none_or(|open| open.request.is_complete)
+    }
+
+    /// Whether the gateway has yet to answer what is no request.
+    fn is_in_malformed_request(&self) -> bool {
+        self.opened.role == Role::Client && self.exchanges.back().is_some_and(|open| open.request.is_malformed)
+    }
+
+    /// After a loss, or when met midway: in step again where a request begins.
+    fn resynchronise(&mut self, input: &Input<'_>, moments: &mut Vec<Moment>) -> bool {
+        if self.is_given_up || self.is_mid_request || !input.begins_like_a_request() {
+            self.is_mid_request = true;
+            self.tell_stray(moments);
+            return false;
+        }
+        self.end_all(Ending::Lost(Unobserved::OutOfStep), moments);
+        self.requests.restart();
+        self.responses.restart();
+        self.out_of_step = None;
+        true
+    }
+}

@@ -1,0 +1,153 @@
+//! What nginx does where the bytes on the wire would let one expect something else.
+//!
+//! Each rule names its place in nginx's source. They ask only what was seen of the exchange.
+
+use crate::exchange::Exchange;
+use crate::http::head::Head;
+use crate::verdict::Rule;
+
+/// A line of a head longer than this does not fit nginx's buffers (`large_client_header_buffers`, by default 4 of 8 KiB).
+const LINE_BYTES_MAX: usize = 8 * 1024;
+/// All lines together.
+const HEAD_BYTES_MAX: usize = 4 * LINE_BYTES_MAX;
+/// More header lines than this are refused (`max_headers` of nginx 1.29, and of Debian's older ones).
+const LINES_MAX: usize = 1_000;
+
+/// How nginx's own error pages begin.
+const PAGE: &[u8] = b"<html>\r\n<head><title>";
+
+/// First bytes of an error page that tell its status.
+pub const PAGE_STATUS_BYTES: usize = PAGE.len() + 4;
+
+/// What nothing at the sockets tells, and what is taken instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Uncertain {
+    /// The gateway answered by itself and read a body. nginx counts it in `$request_length` if a handler asked for it
+    /// (`ngx_http_read_client_request_body`) and not if it was thrown away (`ngx_http_discard_request_body`); the same
+    /// calls serve both. Taken: thrown away.
+    DiscardedBody,
+}
+
+impl Uncertain {
+    /// The reason as a label's value.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Uncertain::DiscardedBody => "discarded_body",
+        }
+    }
+}
+
+/// nginx's `$request_length`, and why it is uncertain, if it is.
+pub fn request_bytes(exchange: &Exchange, rule: Option<Rule>) -> (u64, Option<Uncertain>) {
+    let request = &exchange.request;
+    let Some(head) = &request.head else { return (request.bytes, None) };
+    let is_read = matches!(rule, Some(Rule::ClosedInBody | Rule::BodyTimeout));
+    if is_read || !exchange.attempts.is_empty() || request.bytes == request.head_bytes {
+        return (request.bytes, None);
+    }
+    // `ngx_http_core_find_config_phase` refuses by the announced length before anything could ask for the body;
+    // one that nobody answers is not read.
+    let is_unread = (exchange.status() == Some(413) && head.content_length.is_some()) || rule.is_some();
+    (request.head_bytes, (!is_unread).then_some(Uncertain::DiscardedBody))
+}
+
+/// Whether nginx refused the request for its head, before it looked for a location: no route has to do with it.
+pub fn is_refused(exchange: &Exchange) -> bool {
+    let (Some(head), Some(response)) = (&exchange.request.head, &exchange.response.head) else { return false };
+    if !exchange.attempts.is_empty() || !response.close {
+        return false;
+    }
+    match response.status {
+        // `ngx_http_process_request_line` and `ngx_http_process_request_headers`.
+        414 | 505 => true,
+        400 => is_too_large(head) || has_bad_line(head) || has_bad_fields(head),
+        // `ngx_http_process_request_header`.
+        405 => matches!(head.method(), "CONNECT" | "TRACE"),
+        501 => head.header("transfer-encoding").is_some_and(|coding| !coding.eq_ignore_ascii_case("chunked")),
+        _ => false,
+    }
+}
+
+/// The status of an answer without a head (HTTP/0.9): the upstream's, else that of nginx's own error page, else 200.
+pub fn simple_status(exchange: &Exchange) -> u16 {
+    let upstream = exchange.attempts.last().map(|attempt| attempt.status).filter(|&status| status != 0);
+    upstream.or(exchange.response.page_status).unwrap_or(200)
+}
+
+/// The status in the title of nginx's own error pages (`ngx_http_special_response.c`).
+pub fn page_status(body: &[u8]) -> Option<u16> {
+    let title = body.strip_prefix(PAGE)?.get(..PAGE_STATUS_BYTES - PAGE.len())?;
+    std::str::from_utf8(title).ok()?.strip_suffix(' ')?.parse().ok()
+}
+
+fn is_too_large(head: &Head) -> bool {
+    head.bytes() > HEAD_BYTES_MAX as u64
+        || head.lines().any(|line| line.len() >= LINE_BYTES_MAX)
+        || head.lines().count() > LINES_MAX
+}
+
+/// `ngx_http_parse_request_line` and `ngx_http_parse_header_line`.
+fn has_bad_line(head: &Head) -> bool {
+    let is_method_bad = head.method().bytes().any(|byte| !matches!(byte, b'A'..=b'Z' | b'_' | b'-'));
+    is_method_bad || is_target_bad(head.target()) || head.lines().skip(1).any(is_field_bad)
+}
+
+fn is_field_bad(line: &[u8]) -> bool {
+    let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
+    name.iter().any(|&byte| byte <= b' ' || byte == 0x7f) || line.contains(&0)
+}
+
+fn is_target_bad(target: &str) -> bool {
+    let is_absolute = target.split_once("://").is_some_and(|(scheme, _)| !scheme.is_empty() && !scheme.contains('/'));
+    if !target.starts_with('/') && !is_absolute {
+        return true;
+    }
+    let path = target.split(['?', '#']).next().unwrap_or_default();
+    has_bad_escape(path) || climbs_above_root(path)
+}
+
+fn has_bad_escape(path: &str) -> bool {
+    path.split('%').skip(1).any(|rest| {
+        let digits = rest.as_bytes().get(..2);
+        digits.is_none_or(|digits| digits == b"00" || !digits.iter().all(u8::is_ascii_hexdigit))
+    })
+}
+
+/// `ngx_http_parse_complex_uri`.
+fn climbs_above_root(path: &str) -> bool {
+    let mut depth = 0_i64;
+    path.split('/').skip(1).any(|segment| {
+        depth += match segment {
+            ".." => -1,
+            "" | "." => 0,
+            _ => 1,
+        };
+        depth < 0
+    })
+}
+
+/// `ngx_http_process_request_header` and the handlers of single fields.
+fn has_bad_fields(head: &Head) -> bool {
+    let count = |name| head.fields(name).count();
+    let is_host_bad = match count("host") {
+        0 => head.minor == 1,
+        1 => head.fields("host").any(is_host_bad),
+        _ => true,
+    };
+    let lengths = count("content-length");
+    let is_length_bad = head
+        .fields("content-length")
+        .any(|length| length.is_empty() || !length.iter().all(u8::is_ascii_digit) || head.content_length.is_none());
+    let codings = count("transfer-encoding");
+    let is_coded_badly = codings > 1 || (codings == 1 && (head.minor == 0 || lengths > 0));
+    is_host_bad || lengths > 1 || is_length_bad || is_coded_badly
+}
+
+/// `ngx_http_validate_host`.
+fn is_host_bad(host: &[u8]) -> bool {
+    let is_bad = |&byte: &u8| byte <= b' ' || byte == b'/' || byte == 0x7f;
+    host.is_empty() || host.iter().any(is_bad) || host.windows(2).any(|pair| pair == b"..")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,72 @@
+use super::*;
+use crate::exchange::ExchangeId;
+use crate::http::head::Side;
+
+fn answered(request: &str, response: &str) -> Exchange {
+    let mut exchange = Exchange::new(ExchangeId { socket: 1, number: 0 }, 0);
+    exchange.request.head = Some(Box::new(Head::parse(Side::Request, request.as_bytes()).unwrap()));
+    exchange.request.head_bytes = request.len() as u64;
+    exchange.request.bytes = request.len() as u64;
+    exchange.response.head = Some(Box::new(Head::parse(Side::Response, response.as_bytes()).unwrap()));
+    exchange
+}
+
+fn refuses(status: u16, request: &str) -> bool {
+    is_refused(&answered(request, &format!("HTTP/1.1 {status} X\r\nConnection: close\r\n\r\n")))
+}
+
+#[test]
+fn a_head_that_nginx_does_not_take_has_no_route() {
+    for head in [
+        "get / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET / HTTP/1.1\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nX : b\r\n\r\n",
+        "GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /a/../../b HTTP/1.1\r\nHost: a\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n",
+    ] {
+        assert!(refuses(400, head), "{head:?}");
+    }
+    assert!(refuses(405, "TRACE / HTTP/1.1\r\nHost: a\r\n\r\n"));
+    assert!(refuses(501, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: zip\r\n\r\n"));
+    assert!(refuses(414, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+}
+
+#[test]
+fn a_route_may_answer_a_good_head_with_the_same_status() {
+    for head in [
+        "GET /a/../b%20c?d=%zz HTTP/1.1\r\nHost: a:80\r\n\r\n",
+        "GET / HTTP/1.0\r\n\r\n",
+        "GET http://a/b HTTP/1.1\r\nHost: a\r\nX-Odd:b\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+    ] {
+        assert!(!refuses(400, head), "{head:?}");
+    }
+    assert!(!refuses(405, "DELETE / HTTP/1.1\r\nHost: a\r\n\r\n"));
+}
+
+#[test]
+fn a_line_counts_as_too_long_from_the_size_of_nginx_buffers_on() {
+    let head = |length: usize| format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "l".repeat(length));
+    assert!(!refuses(400, &head(8_000)));
+    assert!(refuses(400, &head(8_200)));
+}
+
+#[test]
+fn a_body_that_the_gateway_answers_itself_is_taken_for_thrown_away_and_told() {
+    let mut exchange = answered("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n");
+    let head_bytes = exchange.request.head_bytes;
+    assert_eq!(request_bytes(&exchange, None), (head_bytes, None));
+    exchange.request.bytes += 5;
+    assert_eq!(request_bytes(&exchange, None), (head_bytes, Some(Uncertain::DiscardedBody)));
+    assert_eq!(request_bytes(&exchange, Some(Rule::BodyTimeout)), (head_bytes + 5, None));
+}
+
+#[test]
+fn an_error_page_tells_its_status() {
+    assert_eq!(page_status(b"<html>\r\n<head><title>404 Not Found</title></head>"), Some(404));
+    assert_eq!(page_status(b"<html>\r\n<head><title>Welcome</title></head>"), None);
+    assert_eq!(page_status(b"hello"), None);
+}

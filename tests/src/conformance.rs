@@ -1,0 +1,332 @@
+//! A family of cases: each drives nginx with hand-made bytes and compares what the agent counted for it with the lines
+//! that nginx logged for it.
+//!
+//! Every case states its [`Class`]. The cases of a bench share one nginx and one agent and are told apart by the growth
+//! of the counters; a case that fails does not stop the others.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Write as _};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
+
+use crate::agent::{Agent, FRESHNESS};
+use crate::agent_config::AgentConfig;
+use crate::compare::{Scope, compare};
+use crate::exposition::Exposition;
+use crate::nginx::Nginx;
+use crate::nginx::access_log::Line;
+use crate::nginx::config::Config;
+use crate::totals::{self, Services};
+use crate::upstream::Upstream;
+use crate::wait::{Alone, alone, until};
+
+/// The agent has counted a finished request long before this.
+const COUNTING_LIMIT: Duration = Duration::from_secs(5);
+
+const UNATTRIBUTED: &str = "observer_unattributed_requests_total";
+
+/// How a case's numbers are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Bytes on the sockets tell everything: equal to the byte.
+    Visible,
+    /// A named rule tells what no byte does: equal, and `observer_inferred_total{rule}` grows by so many.
+    Inferred(&'static str, usize),
+    /// Nothing tells `$request_length`: the agent's is a lower bound, and `observer_uncertain_total{reason}` grows by
+    /// so many. Everything else is equal.
+    Undecidable(&'static str, usize),
+}
+
+/// What a case expects.
+#[derive(Debug, Clone)]
+pub struct Case {
+    name: String,
+    class: Class,
+    lines: usize,
+    statuses: Vec<u16>,
+    refused_from: usize,
+}
+
+/// One family, its benches run one after the other.
+#[derive(Debug)]
+pub struct Family {
+    name: &'static str,
+    outcomes: Vec<(Case, Result<()>)>,
+    _alone: Alone,
+}
+
+/// An nginx, an agent that watches it, and the cases run on them.
+#[derive(Debug)]
+pub struct Bench<'a> {
+    family: &'a mut Family,
+    /// The upstream behind `/alpha/`.
+    pub upstream: Upstream,
+    /// The nginx under observation.
+    pub nginx: Nginx,
+    agent: Agent,
+    logged: usize,
+    _folder: TempDir,
+}
+
+impl Case {
+    /// A case that bytes tell, with one line in the log.
+    pub fn visible(name: impl Into<String>) -> Self {
+        Self { name: name.into(), class: Class::Visible, lines: 1, statuses: Vec::new(), refused_from: usize::MAX }
+    }
+
+    /// A case in which `rule` decides once, with one line in the log.
+    pub fn inferred(name: impl Into<String>, rule: &'static str) -> Self {
+        Self { class: Class::Inferred(rule, 1), ..Self::visible(name) }
+    }
+
+    /// A case whose request's length is uncertain for `reason`, with one line in the log.
+    pub fn undecidable(name: impl Into<String>, reason: &'static str) -> Self {
+        Self { class: Class::Undecidable(reason, 1), ..Self::visible(name) }
+    }
+
+    /// So many lines in the log.
+    pub fn lines(mut self, lines: usize) -> Self {
+        self.lines = lines;
+        self
+    }
+
+    /// The rule or the default is used so often.
+    pub fn times(mut self, uses: usize) -> Self {
+        self.class = match self.class {
+            Class::Visible => Class::Visible,
+            Class::Inferred(rule, _) => Class::Inferred(rule, uses),
+            Class::Undecidable(reason, _) => Class::Undecidable(reason, uses),
+        };
+        self
+    }
+
+    /// nginx logs these statuses, in this order: the case is what its name says.
+    pub fn statuses(mut self, statuses: &[u16]) -> Self {
+        self.statuses = statuses.to_vec();
+        self.lines = statuses.len();
+        self
+    }
+
+    /// nginx refuses the head, so no route is looked for: the agent counts the status alone.
+    pub fn refused(mut self) -> Self {
+        self.refused_from = 0;
+        self
+    }
+
+    /// The same, for all but the first request.
+    pub fn refused_behind(mut self) -> Self {
+        self.refused_from = 1;
+        self
+    }
+}
+
+impl Family {
+    /// Waits until no other test runs.
+    pub fn new(name: &'static str) -> Result<Self> {
+        Ok(Self { name, outcomes: Vec::new(), _alone: alone()? })
+    }
+
+    /// Starts nginx with `directives` in its server, a scripted upstream behind `/alpha/`, and an agent. Requests under
+    /// `/own/` and `/static/` that nginx answers itself are those services', and so are the files in their folders.
+    pub fn bench(&mut self, configure: impl FnOnce(Config) -> Config) -> Result<Bench<'_>> {
+        let upstream = Upstream::ipv4()?;
+        let config = Config::new()?.service("alpha", upstream.address());
+        let nginx = configure(config).start()?;
+        for folder in ["own", "static"] {
+            fs::create_dir(nginx.files().join(folder))?;
+        }
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("services.yaml");
+        // Nothing is ever sent to port 1.
+        let services = AgentConfig::new()
+            .service("alpha", upstream.address(), "/alpha")
+            .service("own", "127.0.0.1:1", "/own")
+            .service("static", "127.0.0.1:1", "/static");
+        fs::write(&file, services.own())?;
+        let agent = Agent::start(&[nginx.selector()], &["--config", file.to_str().context("path")?])?;
+        Ok(Bench { family: self, upstream, nginx, agent, logged: 0, _folder: folder })
+    }
+
+    /// Prints what passed. Error if a case failed.
+    pub fn finish(self) -> Result<()> {
+        let failed: Vec<String> = self
+            .outcomes
+            .iter()
+            .filter_map(|(case, outcome)| Some(format!("{}: {:#}", case.name, outcome.as_ref().err()?)))
+            .collect();
+        // Past the test runner's capture: the table is wanted when all is well, too.
+        io::stderr().write_all(self.table().as_bytes())?;
+        ensure!(failed.is_empty(), "{} of {} cases failed:\n{}", failed.len(), self.outcomes.len(), failed.join("\n"));
+        Ok(())
+    }
+
+    fn table(&self) -> String {
+        let mut table = format!("\n{}\n", self.name);
+        for (case, outcome) in &self.outcomes {
+            let verdict = if outcome.is_ok() { "pass" } else { "FAIL" };
+            let _ = writeln!(table, "  {verdict}  {:<44} {}", case.class.to_string(), case.name);
+        }
+        let mut classes: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+        for (case, outcome) in &self.outcomes {
+            let (passed, all) = classes.entry(case.class.kind()).or_default();
+            *passed += usize::from(outcome.is_ok());
+            *all += 1;
+        }
+        for (kind, (passed, all)) in classes {
+            let _ = writeln!(table, "  {kind}: {passed} of {all} passed");
+        }
+        table
+    }
+}
+
+impl Class {
+    const fn kind(self) -> &'static str {
+        match self {
+            Class::Visible => "(a) visible",
+            Class::Inferred(..) => "(b) inferred",
+            Class::Undecidable(..) => "(c) undecidable",
+        }
+    }
+}
+
+impl std::fmt::Display for Class {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let text = match self {
+            Class::Visible => self.kind().to_owned(),
+            Class::Inferred(name, _) | Class::Undecidable(name, _) => format!("{}, {name}", self.kind()),
+        };
+        f.pad(&text)
+    }
+}
+
+impl Bench<'_> {
+    /// Runs a case: `drive` sends the bytes and ends its connections or leaves them idle.
+    pub fn case(&mut self, case: Case, drive: impl FnOnce(&Self) -> Result<()>) {
+        let outcome = self.run(&case, drive).map(drop);
+        self.family.outcomes.push((case, outcome));
+    }
+
+    /// As [`Bench::case`], and hands on the lines that nginx logged, for a proof.
+    pub fn case_with_lines(&mut self, case: Case, drive: impl FnOnce(&Self) -> Result<()>) -> Vec<Line> {
+        let outcome = self.run(&case, drive);
+        let lines = outcome.as_ref().map_or_else(|_| Vec::new(), Clone::clone);
+        self.family.outcomes.push((case, outcome.map(drop)));
+        lines
+    }
+
+    /// Adds the outcome of something that is no traffic.
+    pub fn claim(&mut self, case: Case, holds: bool, otherwise: impl Into<String>) {
+        let outcome = if holds { Ok(()) } else { Err(anyhow::anyhow!(otherwise.into())) };
+        self.family.outcomes.push((case, outcome));
+    }
+
+    fn run(&mut self, case: &Case, drive: impl FnOnce(&Self) -> Result<()>) -> Result<Vec<Line>> {
+        let before = self.agent.scrape()?;
+        let driven = drive(self);
+        let expected = self.logged + case.lines;
+        let lines = self.nginx.log(expected).map(|lines| lines[self.logged..].to_vec());
+        let _ = until("the agent has counted all", COUNTING_LIMIT, || {
+            Ok((finished(&self.agent.scrape()?.since(&before)) >= case.lines as f64).then_some(()))
+        });
+        thread::sleep(FRESHNESS);
+        let grown = self.agent.scrape()?.since(&before);
+        // Whatever went wrong, the next case begins with the lines behind.
+        self.logged = self.nginx.log_so_far()?.len();
+        driven?;
+        let lines = lines?;
+        let judged = judge(case, &lines, &grown);
+        judged.with_context(|| format!("{}\nthe agent's stderr:\n{}", briefly(&lines), self.agent.stderr()))?;
+        Ok(lines)
+    }
+}
+
+/// The first lines of a log, in short.
+fn briefly(lines: &[Line]) -> String {
+    const SHOWN: usize = 12;
+    let mut text = format!("nginx logged {} lines:", lines.len());
+    for line in lines.iter().take(SHOWN) {
+        let Line { status, request_length, bytes_sent, request_ms, request, .. } = line;
+        let upstream_ms = line.upstream_ms();
+        let _ = write!(text, "\n{status} {request_length} {bytes_sent} {request_ms} ms {upstream_ms:?} {request:.80}");
+    }
+    text
+}
+
+fn finished(grown: &Exposition) -> f64 {
+    grown.sum("kong_http_status_total") + grown.sum(UNATTRIBUTED)
+}
+
+fn judge(case: &Case, lines: &[Line], grown: &Exposition) -> Result<()> {
+    let statuses: Vec<u16> = lines.iter().map(|line| line.status).collect();
+    ensure!(case.statuses.is_empty() || case.statuses == statuses, "nginx logged {statuses:?}");
+    let (routed, refused) = lines.split_at(case.refused_from.min(lines.len()));
+    let mut services = totals::by_service(routed, |line| service_of(line).map(str::to_owned));
+    if let Class::Undecidable(..) = case.class {
+        take_lower_bounds(&mut services, grown)?;
+    }
+    let grown = &changed(grown);
+    compare(grown, &services, Scope::CountsAndTimes)?;
+    check_unattributed(routed.iter().filter(|line| service_of(line).is_none()).chain(refused), grown)?;
+    check_uses(case.class, grown)?;
+    ensure!(grown.value("kong_nginx_metric_errors_total") == 0.0, "something was lost:\n{}", grown.own());
+    let sum = |family: &str| grown.sum(&format!("observer_exchanges_{family}_total"));
+    let (begun, ended) = (sum("begun"), sum("counted") + sum("filtered") + sum("unobserved"));
+    ensure!(begun == ended, "{begun} exchanges begun, {ended} ended:\n{}", grown.own());
+    Ok(())
+}
+
+/// The service of a path's first segment; of an absolute-form target, too.
+fn service_of(line: &Line) -> Option<&str> {
+    let path = line.path();
+    let path = path.split_once("://").map_or(path, |(_, rest)| rest.find('/').map_or("", |at| &rest[at..]));
+    let first = path.split('/').nth(1)?;
+    ["alpha", "own", "static"].contains(&first).then_some(first)
+}
+
+/// Series that did not grow say nothing about a case.
+fn changed(grown: &Exposition) -> Exposition {
+    grown.clone().without_zeros()
+}
+
+/// Takes the agent's ingress where it is below nginx's.
+fn take_lower_bounds(services: &mut Services, grown: &Exposition) -> Result<()> {
+    for (service, totals) in services {
+        let agent = grown.value(&format!("kong_bandwidth{{type=\"ingress\",service=\"{service}\"}}")) as u64;
+        ensure!(agent <= totals.ingress_bytes, "ingress {agent} is no lower bound of {}", totals.ingress_bytes);
+        totals.ingress_bytes = agent;
+    }
+    Ok(())
+}
+
+fn check_unattributed<'a>(lines: impl Iterator<Item = &'a Line>, grown: &Exposition) -> Result<()> {
+    let mut expected: BTreeMap<String, f64> = BTreeMap::new();
+    for line in lines {
+        *expected.entry(format!("{UNATTRIBUTED}{{code=\"{}\"}}", line.status)).or_default() += 1.0;
+    }
+    let agent = grown.family(UNATTRIBUTED).map(|(key, value)| (key.to_owned(), value)).collect();
+    ensure!(expected == agent, "without a service: log {expected:?}, agent {agent:?}\n{}", grown.own());
+    Ok(())
+}
+
+fn check_uses(class: Class, grown: &Exposition) -> Result<()> {
+    let (inferred, uncertain) = ("observer_inferred_total", "observer_uncertain_total");
+    let expected = match class {
+        Class::Visible => BTreeMap::new(),
+        Class::Inferred(rule, uses) => BTreeMap::from([(format!("{inferred}{{rule=\"{rule}\"}}"), uses as f64)]),
+        Class::Undecidable(reason, uses) => {
+            BTreeMap::from([(format!("{uncertain}{{reason=\"{reason}\"}}"), uses as f64)])
+        }
+    };
+    let grown: BTreeMap<String, f64> = [inferred, uncertain]
+        .iter()
+        .flat_map(|name| grown.family(name))
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect();
+    ensure!(expected == grown, "rules and defaults: expected {expected:?}, used {grown:?}");
+    Ok(())
+}
