@@ -107,11 +107,7 @@ fn an_answer_to_head_has_no_body_whatever_its_length_says() {
 
 #[test]
 fn of_an_answer_without_a_head_the_page_s_status_stays() {
-    let calls = [
-        (Received, "GET /a?SECRET\r\nSECRET"),
-        (Sent, "<html>\r\n<head><title>404 SECRET"),
-        (Sent, "SECRET"),
-    ];
+    let calls = [(Received, "GET /a?SECRET\r\nSECRET"), (Sent, "<html>\r\n<head><title>404 SECRET"), (Sent, "SECRET")];
     let expected = ["GET /a?xxxxxx\r\nxxxxxx", "<html>\r\n<head><title>404 xxxxxx", "xxxxxx"];
     assert_eq!(client_calls(Origin::Beginning, &calls), expected);
 }
