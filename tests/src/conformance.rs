@@ -28,6 +28,9 @@ use crate::wait::{Alone, alone, until};
 /// The agent has counted a finished request long before this.
 const COUNTING_LIMIT: Duration = Duration::from_secs(5);
 
+/// Set to anything, it makes each case tell when it is done.
+const PROGRESS: &str = "OBSERVER_TESTS_PROGRESS";
+
 const UNATTRIBUTED: &str = "observer_unattributed_requests_total";
 
 /// How a case's numbers are known.
@@ -166,6 +169,13 @@ impl Family {
         Ok(Bench { family: self, upstream, nginx, agent, logged: 0, _folder: folder })
     }
 
+    fn keep(&mut self, case: Case, outcome: Result<()>) {
+        if std::env::var_os(PROGRESS).is_some() {
+            let _ = writeln!(io::stderr(), "{}: {}", case.name, if outcome.is_ok() { "pass" } else { "FAIL" });
+        }
+        self.outcomes.push((case, outcome));
+    }
+
     /// Prints what passed. Error if a case failed.
     pub fn finish(self) -> Result<()> {
         let failed: Vec<String> = self
@@ -222,21 +232,21 @@ impl Bench<'_> {
     /// Runs a case: `drive` sends the bytes and ends its connections or leaves them idle.
     pub fn case(&mut self, case: Case, drive: impl FnOnce(&Self) -> Result<()>) {
         let outcome = self.run(&case, drive).map(drop);
-        self.family.outcomes.push((case, outcome));
+        self.family.keep(case, outcome);
     }
 
     /// As [`Bench::case`], and hands on the lines that nginx logged, for a proof.
     pub fn case_with_lines(&mut self, case: Case, drive: impl FnOnce(&Self) -> Result<()>) -> Vec<Line> {
         let outcome = self.run(&case, drive);
         let lines = outcome.as_ref().map_or_else(|_| Vec::new(), Clone::clone);
-        self.family.outcomes.push((case, outcome.map(drop)));
+        self.family.keep(case, outcome.map(drop));
         lines
     }
 
     /// Adds the outcome of something that is no traffic.
     pub fn claim(&mut self, case: Case, holds: bool, otherwise: impl Into<String>) {
         let outcome = if holds { Ok(()) } else { Err(anyhow::anyhow!(otherwise.into())) };
-        self.family.outcomes.push((case, outcome));
+        self.family.keep(case, outcome);
     }
 
     fn run(&mut self, case: &Case, drive: impl FnOnce(&Self) -> Result<()>) -> Result<Vec<Line>> {
