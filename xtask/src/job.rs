@@ -6,12 +6,13 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
 
 use crate::signals::{self, Stop};
 
@@ -33,6 +34,22 @@ impl Job {
         self.ended(WaitPidFlag::empty())?;
         self.reaped = true;
         signals::reap(&mut self.child, Child::wait).context("cannot wait for a program")
+    }
+
+    /// The program's process id, which is its group's too.
+    pub fn pid(&self) -> Pid {
+        signals::pid(&self.child)
+    }
+
+    /// Asks the program to end, by SIGTERM to its group, and kills the group when it takes longer than `patience`.
+    pub fn end(self, patience: Duration) -> Result<()> {
+        // Fails only when it has ended already.
+        let _ = killpg(self.pid(), Signal::SIGTERM);
+        let deadline = Instant::now() + patience;
+        while !self.has_ended()? && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     /// Whether the program has ended. Does not wait.
@@ -140,7 +157,6 @@ fn read_lines(stdout: impl io::Read + Send + 'static) -> Receiver<String> {
 #[cfg(test)]
 mod tests {
     use nix::sys::signal::kill;
-    use nix::unistd::Pid;
 
     use super::*;
 
@@ -152,6 +168,26 @@ mod tests {
         assert!(!job.has_ended().unwrap());
         drop(job);
         assert_eq!(kill(pid, None), Err(Errno::ESRCH));
+    }
+
+    #[test]
+    fn a_program_that_does_not_listen_is_killed_with_its_children() {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "trap '' TERM; sleep 60 & echo $!; wait; wait"]).stdout(Stdio::piped());
+        let mut job = Job::start(&mut shell, Stop::Group).unwrap();
+        let mut line = String::new();
+        BufReader::new(job.child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let child = Pid::from_raw(line.trim().parse().unwrap());
+        job.end(Duration::from_millis(50)).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        // The child is init's to reap.
+        while kill(child, None).is_ok() && Instant::now() < deadline {
+            let state = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+            if state.contains(") Z ") {
+                return;
+            }
+        }
+        assert_eq!(kill(child, None), Err(Errno::ESRCH));
     }
 
     #[test]

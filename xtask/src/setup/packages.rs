@@ -38,6 +38,9 @@ pub const DEMO: &[Package] = &[program("nginx", "nginx")];
 /// Gateways and clients of the end-to-end tests.
 pub const TEST: &[Package] = &[program("nginx", "nginx"), program("wrk", "wrk"), program("curl", "curl")];
 
+/// Gateways and load of the benchmarks.
+pub const BENCH: &[Package] = &[program("nginx", "nginx"), program("wrk", "wrk"), library("libnginx-mod-http-lua")];
+
 /// Lints for the kernel part with `BPF_CORE`; a nightly has its own.
 pub const BPF_LINTS: &[Package] = &[library("rust-web-clippy")];
 
