@@ -58,6 +58,8 @@ pub struct Bench {
     pub agent: PathBuf,
     /// How many pairs.
     pub pairs: usize,
+    /// Where the project keeps tools that it fetched.
+    pub tools: PathBuf,
     folder: TempDir,
 }
 
@@ -91,7 +93,7 @@ pub fn bench(project: &Project, args: &Args) -> Result<ExitCode> {
         bail!("the agent needs root: run `sudo -E env \"PATH=$PATH\" cargo xtask bench`");
     }
     let folder = TempDir::with_prefix("observer-bench-").context("cannot make a folder in the temporary folder")?;
-    let bench = Bench { agent: agent(project, args)?, pairs: args.pairs.into(), folder };
+    let bench = Bench { agent: agent(project, args)?, pairs: args.pairs.into(), tools: project.tools(), folder };
     let machine = Machine::here(&bench.agent);
     step(&format!("bench: {}", machine.describe()));
 

@@ -1,6 +1,7 @@
 //! Finds what building, the demo and the tests need, and sets up what is missing.
 
 mod linker;
+mod nginx_lua;
 mod packages;
 mod policy;
 mod toolchain;
@@ -10,6 +11,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+pub use self::nginx_lua::NginxLua;
 use self::packages::Package;
 pub use self::toolchain::Toolchain;
 use crate::project::Project;

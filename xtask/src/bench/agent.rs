@@ -1,5 +1,6 @@
 //! The agent that is measured.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -112,14 +113,31 @@ pub struct Metrics(pub String);
 impl Metrics {
     /// The sum of a family's samples.
     pub fn sum(&self, family: &str) -> f64 {
-        self.0.lines().filter_map(|line| sample(line, family)).map(|(_labels, value)| value).sum()
+        self.0.lines().filter_map(|line| sample(line, family)).map(|(_labels, value)| value).fold(0.0, add)
+    }
+
+    /// How many services have samples in a family.
+    pub fn services(&self, family: &str) -> usize {
+        let samples = self.0.lines().filter_map(|line| sample(line, family));
+        samples.filter_map(|(labels, _)| quoted(labels, "service=\"")).collect::<HashSet<_>>().len()
     }
 
     /// The sum of a family's samples that have a label.
     pub fn sum_where(&self, family: &str, label: &str) -> f64 {
         let samples = self.0.lines().filter_map(|line| sample(line, family));
-        samples.filter(|(labels, _)| labels.contains(label)).map(|(_, value)| value).sum()
+        samples.filter(|(labels, _)| labels.contains(label)).map(|(_, value)| value).fold(0.0, add)
     }
+}
+
+/// The text between `before` and the next quote.
+fn quoted<'a>(labels: &'a str, before: &str) -> Option<&'a str> {
+    let (_, rest) = labels.split_once(before)?;
+    rest.split_once('"').map(|(value, _)| value)
+}
+
+/// An empty `sum` of floats would be -0.
+fn add(sum: f64, value: f64) -> f64 {
+    sum + value
 }
 
 /// The labels and the value of a line, if it is a sample of this family.
@@ -147,6 +165,13 @@ mod tests {
         assert_eq!(metrics.sum("a_total"), 7.0);
         assert_eq!(metrics.sum_where("a_total", "code=\"404\""), 4.0);
         assert_eq!((metrics.sum("b"), metrics.sum("c")), (5.0, 0.0));
+        assert!(metrics.sum("c").is_sign_positive());
+    }
+
+    #[test]
+    fn a_service_with_several_samples_is_one() {
+        let lines = "a{code=\"200\",service=\"x\"} 1\na{code=\"404\",service=\"x\"} 1\na{service=\"y\"} 1\nab{service=\"z\"} 1\n";
+        assert_eq!(Metrics(lines.into()).services("a"), 2);
     }
 
     #[test]

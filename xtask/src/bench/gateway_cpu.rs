@@ -12,6 +12,7 @@ use super::row::{Family, Findings, Outcome, Run, Spec, Unit};
 use super::stage::{Kind, Stage};
 use super::stats::{Judge, estimate};
 use super::wrk::Load;
+use crate::setup::NginxLua;
 use crate::signals;
 
 /// nginx that only proxies: the worst case.
@@ -110,7 +111,8 @@ fn plain(bench: &Bench) -> Result<Findings> {
 
 fn lua(bench: &Bench) -> Result<Findings> {
     let folder = bench.folder("lua")?;
-    let stage = Stage::start(&folder, Kind::Lua, Load::FULL.connections)?;
+    let modules = NginxLua::prepare(&bench.tools)?;
+    let stage = Stage::start(&folder, Kind::Lua(&modules), Load::FULL.connections)?;
     let iterations = calibrate(&stage, &folder)?;
     let mut findings = Findings { runs: rounds(bench, &stage, &folder, &[BARE, FULL])?, ..Findings::default() };
     let gateway_ns = |run: &Run| run.per("gateway_cpu_ns", "requests");

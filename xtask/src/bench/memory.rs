@@ -47,10 +47,7 @@ fn measure(bench: &Bench) -> Result<Findings> {
         let agent = Agent::start(&bench.agent, &folder, &stage.selector(), &stage.services(LOAD.services))?;
         let (served, connections) = run_and_watch(&stage, &folder, &agent)?;
         thread::sleep(SETTLED);
-        let metrics = agent.scrape()?;
-        let services = (0..LOAD.services)
-            .filter(|i| metrics.sum_where("kong_http_status", &format!("service=\"s{i:04}\"")) > 0.0)
-            .count();
+        let services = agent.scrape()?.services("kong_http_status");
         ensure!(services == LOAD.services, "the agent tells {services} services of {}", LOAD.services);
         let memory = Resident::of(agent.pid())?;
         let readings = vec![

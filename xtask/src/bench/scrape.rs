@@ -95,9 +95,8 @@ fn with_services(bench: &Bench, stage: &Stage, folder: &Path, services: usize) -
     let agent = Agent::start(&bench.agent, folder, &stage.selector(), &stage.services(services))?;
     Load { services, seconds: 1, ..Load::FULL }.run(stage.gateway(), folder)?;
     thread::sleep(SETTLED);
-    let metrics = agent.scrape()?;
-    let last = format!("service=\"s{:04}\"", services - 1);
-    ensure!(metrics.sum_where("kong_http_status", &last) > 0.0, "the agent has no series of {services} services");
+    let seen = agent.scrape()?.services("kong_http_status");
+    ensure!(seen == services, "the agent tells {seen} services of {services}");
     Ok(agent)
 }
 

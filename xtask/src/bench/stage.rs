@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,13 +14,11 @@ use super::agent::get;
 use super::readings::Times;
 use crate::job::Job;
 use crate::project::find_program;
+use crate::setup::NginxLua;
 use crate::signals::{self, Stop};
 
 /// What the upstream answers: 49 bytes.
 const BODY: &str = "0123456789abcdefghijklmnopqrstuvwxyz0123456789abc";
-
-/// Debian's folder of nginx's loadable modules.
-const MODULES: &str = "/usr/lib/nginx/modules";
 
 /// A request may busy the gateway's Lua so many iterations before it is proxied; `/busy?n=N` sets how many.
 const LUA_HTTP: &str = "init_by_lua_block { package.loaded.busy = { iterations = 0 } }";
@@ -35,12 +33,12 @@ const LUA_LOCATION: &str = "access_by_lua_block {
 }";
 
 /// Which gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+#[derive(Clone, Copy)]
+pub enum Kind<'a> {
     /// It only proxies.
     Plain,
     /// It runs Lua for each request, as Kong does.
-    Lua,
+    Lua(&'a NginxLua),
 }
 
 /// A running upstream and gateway. Dropping it ends them.
@@ -52,17 +50,9 @@ pub struct Stage {
 
 impl Stage {
     /// Starts both in a folder, able to hold `connections` client connections.
-    pub fn start(folder: &Path, kind: Kind, connections: u32) -> Result<Self> {
-        let upstream = Nginx::start(&folder.join("upstream"), connections, |address| {
-            format!(
-                "server {{ listen {address} backlog=4096; default_type text/plain; location / {{ return 200 {BODY}; }} }}"
-            )
-        })?;
-        let modules = match kind {
-            Kind::Plain => String::new(),
-            Kind::Lua => load_lua()?,
-        };
-        let gateway = Nginx::start_with(&folder.join("gateway"), &modules, connections, |address| {
+    pub fn start(folder: &Path, kind: Kind<'_>, connections: u32) -> Result<Self> {
+        let upstream = Nginx::start(&folder.join("upstream"), Kind::Plain, connections, upstream_config)?;
+        let gateway = Nginx::start(&folder.join("gateway"), kind, connections, |address| {
             gateway_config(address, upstream.address, kind)
         })?;
         let worker = only_child(gateway.job.pid())?;
@@ -109,25 +99,21 @@ struct Nginx {
 }
 
 impl Nginx {
-    fn start(folder: &Path, connections: u32, server: impl FnOnce(SocketAddr) -> String) -> Result<Self> {
-        Self::start_with(folder, "", connections, server)
-    }
-
     /// `http` gives the inside of nginx's `http` block for the address it is to listen on.
-    fn start_with(
-        folder: &Path,
-        modules: &str,
-        connections: u32,
-        http: impl FnOnce(SocketAddr) -> String,
-    ) -> Result<Self> {
+    fn start(folder: &Path, kind: Kind<'_>, connections: u32, http: impl FnOnce(SocketAddr) -> String) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let address = free_address()?;
         let config = folder.join("nginx.conf");
-        fs::write(&config, nginx_config(modules, connections, &http(address)))
+        fs::write(&config, nginx_config(kind, connections, &http(address)))
             .with_context(|| format!("cannot write {}", config.display()))?;
         let nginx = find_program("nginx").context("no nginx; install it, or run `cargo xtask bench` as root")?;
         let mut command = Command::new(nginx);
         command.arg("-p").arg(folder).arg("-c").arg(&config).args(["-e", "error.log"]).stdin(Stdio::null());
+        if let Kind::Lua(modules) = kind
+            && let Some(libraries) = modules.library_path()
+        {
+            command.env("LD_LIBRARY_PATH", libraries);
+        }
         // A port that is taken in between shows in its error.log, which the error below quotes.
         command.stderr(Stdio::null());
         let nginx = Self { job: Job::start(&mut command, Stop::Group)?, address };
@@ -159,22 +145,17 @@ pub fn free_address() -> Result<SocketAddr> {
         .context("no free port between 16000 and 32000 on 127.0.0.1")
 }
 
-fn load_lua() -> Result<String> {
-    let mut directives = String::new();
-    for module in ["ndk_http_module.so", "ngx_http_lua_module.so"] {
-        let file = PathBuf::from(MODULES).join(module);
-        if !file.is_file() {
-            bail!("nginx has no Lua: {} is missing; install libnginx-mod-http-lua", file.display());
-        }
-        directives += &format!("load_module {};\n", file.display());
-    }
-    Ok(directives)
+fn upstream_config(address: SocketAddr) -> String {
+    format!(
+        "default_type text/plain;
+server {{ listen {address} backlog=4096; location / {{ return 200 {BODY}; }} }}"
+    )
 }
 
-fn gateway_config(address: SocketAddr, upstream: SocketAddr, kind: Kind) -> String {
+fn gateway_config(address: SocketAddr, upstream: SocketAddr, kind: Kind<'_>) -> String {
     let (http, server, location) = match kind {
-        Kind::Plain => ("", "", ""),
-        Kind::Lua => (LUA_HTTP, LUA_SERVER, LUA_LOCATION),
+        Kind::Plain => (String::new(), "", ""),
+        Kind::Lua(modules) => (format!("{}\n{LUA_HTTP}", modules.package_path()), LUA_SERVER, LUA_LOCATION),
     };
     format!(
         "{http}
@@ -189,7 +170,11 @@ server {{
     )
 }
 
-fn nginx_config(modules: &str, connections: u32, http: &str) -> String {
+fn nginx_config(kind: Kind<'_>, connections: u32, http: &str) -> String {
+    let modules = match kind {
+        Kind::Plain => String::new(),
+        Kind::Lua(modules) => modules.load_modules(),
+    };
     // Each client's request may need an upstream connection beside its own.
     let connections = connections * 2 + 256;
     format!(
@@ -237,10 +222,12 @@ mod tests {
     #[test]
     fn only_the_lua_gateway_runs_lua() {
         let addresses = [1, 2].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-        let config = |kind| gateway_config(addresses[0], addresses[1], kind);
+        let config = |kind| nginx_config(kind, 16, &gateway_config(addresses[0], addresses[1], kind));
         assert!(!config(Kind::Plain).contains("lua"));
-        assert!(config(Kind::Lua).contains("access_by_lua_block"));
-        assert_eq!(config(Kind::Lua).matches('{').count(), config(Kind::Lua).matches('}').count());
+        let modules = NginxLua::example();
+        let lua = config(Kind::Lua(&modules));
+        assert!(lua.starts_with("load_module ") && lua.contains("access_by_lua_block"), "{lua}");
+        assert_eq!(lua.matches('{').count(), lua.matches('}').count());
     }
 
     #[test]
