@@ -97,14 +97,22 @@ impl Agent {
 
 /// Status and body of a GET.
 pub fn get(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
+    let answer = fetch(address, path, Vec::new())?;
+    let answer = String::from_utf8(answer).map_err(io::Error::other)?;
     let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
     let (status, body) = status.zip(answer.split_once("\r\n\r\n")).map(|(s, (_, b))| (s, b.to_owned())).unzip();
     status.zip(body).ok_or_else(|| io::Error::other("no HTTP response"))
+}
+
+/// The bytes that a GET is answered with, head and all, up to the connection's end. A large enough `buffer` keeps the
+/// client's own work out of the way.
+pub fn fetch(address: SocketAddr, path: &str, mut buffer: Vec<u8>) -> io::Result<Vec<u8>> {
+    buffer.clear();
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    stream.read_to_end(&mut buffer)?;
+    Ok(buffer)
 }
 
 /// An exposition's text.

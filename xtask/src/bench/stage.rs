@@ -1,7 +1,7 @@
 //! The stage: an upstream and a gateway, each an nginx with one worker.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -117,17 +117,18 @@ impl Nginx {
         // A port that is taken in between shows in its error.log, which the error below quotes.
         command.stderr(Stdio::null());
         let nginx = Self { job: Job::start(&mut command, Stop::Group)?, address };
-        nginx.wait_until_it_accepts(&folder.join("error.log"))?;
+        nginx.wait_until_it_answers(&folder.join("error.log"))?;
         Ok(nginx)
     }
 
-    fn wait_until_it_accepts(&self, log: &Path) -> Result<()> {
+    fn wait_until_it_answers(&self, log: &Path) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(10);
-        while TcpStream::connect(self.address).is_err() {
+        // The master listens before there is a worker: a connection alone tells nothing.
+        while get(self.address, "/").is_err() {
             if self.job.has_ended()? || Instant::now() > deadline {
                 signals::check()?;
                 let log = fs::read_to_string(log).unwrap_or_default();
-                bail!("nginx does not accept connections; it says:\n{log}");
+                bail!("nginx does not answer; it says:\n{log}");
             }
             thread::sleep(Duration::from_millis(5));
         }
@@ -199,7 +200,7 @@ scgi_temp_path scgi;
     )
 }
 
-/// The worker of a master. It is there before the master's port answers anybody.
+/// The worker of a master that has answered.
 fn only_child(master: Pid) -> Result<Pid> {
     let path = format!("/proc/{master}/task/{master}/children");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
