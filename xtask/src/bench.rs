@@ -38,7 +38,7 @@ use crate::{build, say, step};
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Measure only this row, with those that come with it; repeatable [default: all]
+    /// Measure only this row; repeatable [default: all]
     #[arg(long = "row", value_name = "NAME")]
     rows: Vec<String>,
     /// How many pairs of runs, with and without; below 6 nothing is decided

@@ -85,9 +85,12 @@ impl Agent {
         let deadline = Instant::now() + Duration::from_secs(10);
         while !get(self.address, "/ready").is_ok_and(|(status, _)| status == 200) {
             signals::check()?;
-            if self.job.has_ended()? || Instant::now() > deadline {
+            let ended = self.job.has_ended()?;
+            if ended || Instant::now() > deadline {
+                signals::check()?;
                 let log = fs::read_to_string(log).unwrap_or_default();
-                bail!("the agent is not ready; it says:\n{}", log.trim_end());
+                let what = if ended { "ended at once" } else { "is not ready after 10 s" };
+                bail!("the agent {what}; its messages: {}", log.trim_end());
             }
             thread::sleep(Duration::from_millis(1));
         }

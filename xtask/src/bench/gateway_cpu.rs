@@ -4,7 +4,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, ensure};
 
 use super::Bench;
 use super::agent::{Agent, NOTHING, SETTLED};
@@ -85,10 +85,11 @@ const IDLE: &str = "hooks attached, nothing selected";
 const FULL: &str = "observed";
 
 /// What the Lua gateway is to cost without the observer.
-const LUA_TARGET_NS: f64 = 25_000.0;
+const LUA_TARGET_US: f64 = 25.0;
 
-/// How far from that it may be.
-const LUA_TOLERANCE: f64 = 0.1;
+/// How far from that the runs may be, and where calibrating ends.
+const LUA_TOLERANCE: f64 = 0.2;
+const CLOSE_ENOUGH: f64 = 0.05;
 
 fn plain(bench: &Bench) -> Result<Findings> {
     let folder = bench.folder("plain")?;
@@ -115,48 +116,51 @@ fn lua(bench: &Bench) -> Result<Findings> {
     let stage = Stage::start(&folder, Kind::Lua(&modules), Load::FULL.connections)?;
     let iterations = calibrate(&stage, &folder)?;
     let mut findings = Findings { runs: rounds(bench, &stage, &folder, &[BARE, FULL])?, ..Findings::default() };
-    let gateway_ns = |run: &Run| run.per("gateway_cpu_ns", "requests");
-    findings.measured("gateway-25us", findings.ratios(FULL, BARE, gateway_ns));
-    let bare = estimate(&findings.each(BARE, gateway_ns)).map_or(f64::NAN, |estimate| estimate.median);
-    findings.notes.push(format!(
-        "Lua gateway: {iterations} iterations a request, {:.1} µs of CPU a request without the observer",
-        bare / 1e3
-    ));
+    let gateway_us = |run: &Run| run.per("gateway_cpu_ns", "requests") / 1e3;
+    let bare = estimate(&findings.each(BARE, gateway_us)).map_or(f64::NAN, |estimate| estimate.median);
+    if (bare / LUA_TARGET_US - 1.0).abs() <= LUA_TOLERANCE {
+        findings.measured("gateway-25us", findings.ratios(FULL, BARE, gateway_us));
+    } else {
+        let why = format!("the gateway took {bare:.1} µs a request; run it again when the machine is quiet");
+        findings.outcomes.push(("gateway-25us", Outcome::Undecided(why)));
+    }
+    findings.notes.push(format!("Lua gateway: {iterations} iterations and {bare:.1} µs of CPU a request when bare"));
     Ok(findings)
 }
 
-/// Sets how long the gateway's Lua works, and says how many iterations that takes.
+/// Sets how long the gateway's Lua works, and says how many iterations came closest.
 fn calibrate(stage: &Stage, folder: &Path) -> Result<u64> {
     let cost = |iterations: u64| -> Result<f64> {
+        signals::check()?;
         stage.set_busy(iterations)?;
-        let run = load(stage, folder, None, 0, BARE)?;
-        Ok(run.per("gateway_cpu_ns", "requests"))
+        Ok(load(stage, folder, None, 0, BARE)?.per("gateway_cpu_ns", "requests") / 1e3)
     };
     let idle = cost(0)?;
-    let mut iterations = 5_000;
-    // The first answers are straight-line estimates, the last ones small corrections.
-    for _ in 0..5 {
+    ensure!(
+        idle < LUA_TARGET_US,
+        "nginx takes {idle:.1} µs a request without work: this machine is too slow for the row"
+    );
+    let mut iterations = 500;
+    let mut closest = (f64::INFINITY, iterations);
+    // Straight-line estimates: the first may be far off, the others correct it.
+    for _ in 0..4 {
         let now = cost(iterations)?;
-        if (now / LUA_TARGET_NS - 1.0).abs() < LUA_TOLERANCE / 2.0 {
-            return Ok(iterations);
+        let off = (now / LUA_TARGET_US - 1.0).abs();
+        closest = if off < closest.0 { (off, iterations) } else { closest };
+        if off < CLOSE_ENOUGH {
+            break;
         }
-        let slope = (now - idle).max(1.0) / iterations as f64;
-        iterations = ((LUA_TARGET_NS - idle).max(0.0) / slope) as u64;
-        if iterations == 0 {
-            bail!(
-                "nginx with Lua takes {:.1} µs a request with nothing to do: this machine is too slow for the row",
-                idle / 1e3
-            );
-        }
+        iterations = next_guess(idle, now, iterations);
     }
-    let reached = cost(iterations)?;
-    if (reached / LUA_TARGET_NS - 1.0).abs() > LUA_TOLERANCE {
-        bail!(
-            "the Lua gateway took {:.1} µs a request in place of 25; run it again when the machine is quiet",
-            reached / 1e3
-        );
-    }
-    Ok(iterations)
+    stage.set_busy(closest.1)?;
+    Ok(closest.1)
+}
+
+/// How many iterations reach the target on the straight line through two costs in µs: at none, and at so many. Noise
+/// may have turned the line around: the guess grows tenfold at most.
+fn next_guess(idle: f64, now: f64, iterations: u64) -> u64 {
+    let slope = (now - idle).max(0.1) / iterations as f64;
+    (((LUA_TARGET_US - idle) / slope) as u64).clamp(1, iterations * 10)
 }
 
 /// Runs all arms in each round, forwards and backwards in turn, so that a drift of the machine falls on all alike.
@@ -232,9 +236,9 @@ fn counts(agent: &Agent, requests: f64) -> Result<[(&'static str, f64); 4]> {
 /// answers that are under way, at most one a connection, and does not count them; the gateway serves or drops them.
 fn lost(run: &Run) -> f64 {
     let requests = run.reading("requests");
-    let missing = (requests - run.reading("counted_200")).max(0.0);
-    let invented = (run.reading("counted") - requests - f64::from(Load::FULL.connections)).max(0.0);
-    // NaN has no place in max: a missing reading must stay one.
+    // A reading that is missing stays NaN through clamp; max would make it a 0.
+    let missing = (requests - run.reading("counted_200")).clamp(0.0, f64::MAX);
+    let invented = (run.reading("counted") - requests - f64::from(Load::FULL.connections)).clamp(0.0, f64::MAX);
     missing + invented + run.reading("unobserved") + run.reading("capture_lost")
 }
 
@@ -254,6 +258,13 @@ mod tests {
     }
 
     #[test]
+    fn the_next_guess_lies_on_the_line_and_not_far_away() {
+        assert_eq!(next_guess(15.0, 20.0, 500), 1_000);
+        assert_eq!(next_guess(15.0, 35.0, 500), 250);
+        assert_eq!(next_guess(15.0, 14.0, 500), 5_000);
+    }
+
+    #[test]
     fn requests_under_way_at_the_end_are_no_loss() {
         assert_eq!(loss(1000.0, 1000.0, 1000.0, 0.0, 0.0), 0.0);
         assert_eq!(loss(1000.0, 1016.0, 1010.0, 0.0, 0.0), 0.0);
@@ -265,5 +276,6 @@ mod tests {
         assert_eq!(loss(1000.0, 1020.0, 1000.0, 0.0, 0.0), 4.0);
         assert_eq!(loss(1000.0, 1000.0, 1000.0, 5.0, 7.0), 12.0);
         assert!(loss(1000.0, 1000.0, 1000.0, f64::NAN, 0.0).is_nan());
+        assert!(loss(1000.0, 1000.0, f64::NAN, 0.0, 0.0).is_nan());
     }
 }

@@ -28,7 +28,7 @@ impl Machine {
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             processor: model(&read("/proc/cpuinfo")).unwrap_or("unknown").to_owned(),
             processors: thread::available_parallelism().map_or(0, usize::from),
-            agent: version.trim().to_owned(),
+            agent: version.lines().next().unwrap_or_default().to_owned(),
             unix_time: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
         }
     }
