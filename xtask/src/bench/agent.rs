@@ -113,7 +113,8 @@ pub fn fetch(address: SocketAddr, path: &str, mut buffer: Vec<u8>) -> io::Result
     buffer.clear();
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    // In one piece: `write!` to a socket sends several.
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes())?;
     stream.read_to_end(&mut buffer)?;
     Ok(buffer)
 }
