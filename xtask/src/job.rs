@@ -103,12 +103,13 @@ pub fn lines(command: &mut Command, mut each: impl FnMut(&str)) -> Result<ExitSt
     let mut job = Job::start(command, Stop::Group)?;
     let stdout = job.child.stdout.take().context("no pipe to the program")?;
     let lines = read_lines(stdout);
+    let mut ended = false;
     loop {
-        match lines.recv_timeout(Duration::from_millis(200)) {
+        match lines.recv_timeout(if ended { LAST_LINES } else { Duration::from_millis(200) }) {
             Ok(line) => each(&line),
             // A process that the program left behind may hold the pipe open for good.
-            Err(RecvTimeoutError::Timeout) if job.has_ended()? => break,
-            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Timeout) if ended => break,
+            Err(RecvTimeoutError::Timeout) => ended = job.has_ended()?,
             Err(RecvTimeoutError::Disconnected) => break,
         }
     }
@@ -123,6 +124,9 @@ pub fn answer(command: &mut Command) -> Option<String> {
     let text = String::from_utf8(output.stdout).ok()?;
     output.status.success().then_some(text)
 }
+
+/// On a busy host the last lines come this long after the program's end: most programs print to a pipe only then.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 fn succeeded(status: ExitStatus, what: &str) -> Result<()> {
     signals::check()?;
