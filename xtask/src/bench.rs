@@ -92,8 +92,12 @@ pub fn bench(project: &Project, args: &Args) -> Result<ExitCode> {
     if !Uid::effective().is_root() {
         bail!("the agent needs root: run `sudo -E env \"PATH=$PATH\" cargo xtask bench`");
     }
-    let folder = TempDir::with_prefix("observer-bench-").context("cannot make a folder in the temporary folder")?;
-    let bench = Bench { agent: agent(project, args)?, pairs: args.pairs.into(), tools: project.tools(), folder };
+    let agent = agent(project, args)?;
+    // Not in the temporary folder, which may be memory: the recording is large.
+    fs::create_dir_all(&project.target).with_context(|| format!("cannot make {}", project.target.display()))?;
+    let folder =
+        TempDir::with_prefix_in("bench-", &project.target).context("cannot make a folder in the target folder")?;
+    let bench = Bench { agent, pairs: args.pairs.into(), tools: project.tools(), folder };
     let machine = Machine::here(&bench.agent);
     step(&format!("bench: {}", machine.describe()));
 

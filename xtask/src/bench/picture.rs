@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::stats::estimate;
+use super::stats::{Estimate, estimate};
 
 const WIDTH: f64 = 760.0;
 const LEFT: f64 = 250.0;
-const RIGHT: f64 = 130.0;
+const RIGHT: f64 = 190.0;
 const TOP: f64 = 64.0;
 const BAR: f64 = 26.0;
 const PITCH: f64 = 44.0;
@@ -20,52 +20,38 @@ pub fn stages(title: &str, below: &str, stages: &[(&str, Vec<f64>)]) -> Option<S
     if !longest.is_normal() {
         return None;
     }
-    let first = bars[0].1.median;
-    let x = |value: f64| LEFT + value / longest * (WIDTH - LEFT - RIGHT);
+    let bare = bars[0].1.median;
     let height = TOP + PITCH * bars.len() as f64 + FOOT;
     let mut svg = head(title, height);
-    for (i, (name, bar)) in bars.iter().enumerate() {
-        let y = TOP + PITCH * i as f64;
-        let middle = y + BAR / 2.0;
+    for (i, (name, value)) in bars.iter().enumerate() {
         let colour = if i == 0 { "#7a8794" } else { "#2f6fb0" };
-        let _ = writeln!(
-            svg,
-            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-            LEFT - 10.0,
-            middle + 5.0,
-            escaped(name)
-        );
-        let _ = writeln!(
-            svg,
-            "<rect x=\"{LEFT:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{BAR}\" fill=\"{colour}\"/>",
-            x(bar.median) - LEFT
-        );
-        let mut end = x(bar.median);
-        if let Some((lower, upper)) = bar.interval {
-            let _ = writeln!(
-                svg,
-                "<path d=\"M{:.1} {middle:.1}H{:.1}\" stroke=\"#1d1d1d\" stroke-width=\"2\"/>",
-                x(lower),
-                x(upper)
-            );
-            end = x(upper);
-        }
-        let _ = writeln!(
-            svg,
-            "<text x=\"{:.1}\" y=\"{:.1}\">{:.2} µs, {:.2} of bare</text>",
-            end + 6.0,
-            middle + 5.0,
-            bar.median,
-            bar.median / first
-        );
+        svg += &bar(TOP + PITCH * i as f64, name, value, bare, colour, (WIDTH - LEFT - RIGHT) / longest);
     }
-    let _ = writeln!(
-        svg,
-        "<text x=\"20\" y=\"{:.1}\" font-size=\"11\" fill=\"#555\">{}</text>\n</svg>",
-        height - 12.0,
-        escaped(below)
-    );
+    let (y, below) = (height - 12.0, escaped(below));
+    let _ = writeln!(svg, "<text x=\"20\" y=\"{y:.1}\" font-size=\"11\" fill=\"#555\">{below}</text>\n</svg>");
     Some(svg)
+}
+
+/// Name, bar, interval and numbers of one stage. `scale` is pixels a µs.
+fn bar(top: f64, name: &str, value: &Estimate, bare: f64, colour: &str, scale: f64) -> String {
+    let (middle, text) = (top + BAR / 2.0, top + BAR / 2.0 + 5.0);
+    let x = |us: f64| LEFT + us * scale;
+    let mut svg = format!(
+        "<text x=\"{:.1}\" y=\"{text:.1}\" text-anchor=\"end\">{}</text>\n\
+         <rect x=\"{LEFT:.1}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"{BAR}\" fill=\"{colour}\"/>\n",
+        LEFT - 10.0,
+        escaped(name),
+        value.median * scale
+    );
+    let mut end = x(value.median);
+    if let Some((lower, upper)) = value.interval {
+        end = x(upper);
+        let line = format!("M{:.1} {middle:.1}H{end:.1}", x(lower));
+        let _ = writeln!(svg, "<path d=\"{line}\" stroke=\"#1d1d1d\" stroke-width=\"2\"/>");
+    }
+    let numbers = format!("{:.2} µs, {:.2} of bare", value.median, value.median / bare);
+    let _ = writeln!(svg, "<text x=\"{:.1}\" y=\"{text:.1}\">{numbers}</text>", end + 6.0);
+    svg
 }
 
 fn head(title: &str, height: f64) -> String {
@@ -123,7 +109,7 @@ mod tests {
             .filter(|line| line.contains("height=\"26\""))
             .map(|line| line.split("width=\"").nth(1).unwrap().split('"').next().unwrap().parse().unwrap())
             .collect();
-        assert_eq!(widths, [95.0, 380.0]);
+        assert_eq!(widths, [80.0, 320.0]);
     }
 
     #[test]
