@@ -26,7 +26,7 @@ use anyhow::{Context, Result, bail};
 use nix::unistd::Uid;
 use tempfile::TempDir;
 
-pub use self::bystander::{Args as BystanderArgs, bystander};
+pub use self::bystander::bystander;
 use self::machine::Machine;
 use self::report::Part;
 use self::row::{Family, Spec};

@@ -28,7 +28,7 @@ enum Command {
     Bench(bench::Args),
     /// Call getppid many times, for `bench`
     #[command(hide = true)]
-    Bystander(bench::BystanderArgs),
+    Bystander,
     /// Set up what is missing and build target/release/observer, the kernel part inside
     Build,
     /// Set up, build and start the agent on this host
@@ -55,7 +55,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
     let project = Project::here()?;
     match command {
         Command::Bench(args) => bench::bench(&project, &args),
-        Command::Bystander(args) => bench::bystander(&args),
+        Command::Bystander => bench::bystander(),
         Command::Build => build::build(&project),
         Command::Run(args) => run::run(&project, &args),
         Command::Test => test::test(&project),
