@@ -6,12 +6,13 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
 
 use crate::signals::{self, Stop};
 
@@ -33,6 +34,22 @@ impl Job {
         self.ended(WaitPidFlag::empty())?;
         self.reaped = true;
         signals::reap(&mut self.child, Child::wait).context("cannot wait for a program")
+    }
+
+    /// The program's process id, which is its group's too.
+    pub fn pid(&self) -> Pid {
+        signals::pid(&self.child)
+    }
+
+    /// Asks the program to end, by SIGTERM to its group, and kills the group when it takes longer than `patience`.
+    pub fn end(self, patience: Duration) -> Result<()> {
+        // Fails only when it has ended already.
+        let _ = killpg(self.pid(), Signal::SIGTERM);
+        let deadline = Instant::now() + patience;
+        while !self.has_ended()? && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     /// Whether the program has ended. Does not wait.
@@ -86,12 +103,13 @@ pub fn lines(command: &mut Command, mut each: impl FnMut(&str)) -> Result<ExitSt
     let mut job = Job::start(command, Stop::Group)?;
     let stdout = job.child.stdout.take().context("no pipe to the program")?;
     let lines = read_lines(stdout);
+    let mut ended = false;
     loop {
-        match lines.recv_timeout(Duration::from_millis(200)) {
+        match lines.recv_timeout(if ended { LAST_LINES } else { Duration::from_millis(200) }) {
             Ok(line) => each(&line),
             // A process that the program left behind may hold the pipe open for good.
-            Err(RecvTimeoutError::Timeout) if job.has_ended()? => break,
-            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Timeout) if ended => break,
+            Err(RecvTimeoutError::Timeout) => ended = job.has_ended()?,
             Err(RecvTimeoutError::Disconnected) => break,
         }
     }
@@ -106,6 +124,9 @@ pub fn answer(command: &mut Command) -> Option<String> {
     let text = String::from_utf8(output.stdout).ok()?;
     output.status.success().then_some(text)
 }
+
+/// On a busy host the last lines come this long after the program's end: most programs print to a pipe only then.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 fn succeeded(status: ExitStatus, what: &str) -> Result<()> {
     signals::check()?;
@@ -140,7 +161,6 @@ fn read_lines(stdout: impl io::Read + Send + 'static) -> Receiver<String> {
 #[cfg(test)]
 mod tests {
     use nix::sys::signal::kill;
-    use nix::unistd::Pid;
 
     use super::*;
 
@@ -152,6 +172,26 @@ mod tests {
         assert!(!job.has_ended().unwrap());
         drop(job);
         assert_eq!(kill(pid, None), Err(Errno::ESRCH));
+    }
+
+    #[test]
+    fn a_program_that_does_not_listen_is_killed_with_its_children() {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "trap '' TERM; sleep 60 & echo $!; wait; wait"]).stdout(Stdio::piped());
+        let mut job = Job::start(&mut shell, Stop::Group).unwrap();
+        let mut line = String::new();
+        BufReader::new(job.child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let child = Pid::from_raw(line.trim().parse().unwrap());
+        job.end(Duration::from_millis(50)).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        // The child is init's to reap.
+        while kill(child, None).is_ok() && Instant::now() < deadline {
+            let state = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+            if state.contains(") Z ") {
+                return;
+            }
+        }
+        assert_eq!(kill(child, None), Err(Errno::ESRCH));
     }
 
     #[test]

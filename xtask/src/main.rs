@@ -1,5 +1,6 @@
-//! `cargo xtask`: sets up, builds, runs and tests the observer. One module a subcommand.
+//! `cargo xtask`: sets up, builds, runs, tests and measures the observer. One module a subcommand.
 
+mod bench;
 mod build;
 mod demo;
 mod job;
@@ -19,10 +20,15 @@ use clap::Parser;
 use crate::project::Project;
 use crate::signals::Interrupted;
 
-/// Sets up, builds, runs and tests the observer.
+/// Sets up, builds, runs, tests and measures the observer.
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask", max_term_width = 100)]
 enum Command {
+    /// Set up, build, and measure what observing costs
+    Bench(bench::Args),
+    /// Call getppid many times, for `bench`
+    #[command(hide = true)]
+    Bystander,
     /// Set up what is missing and build target/release/observer, the kernel part inside
     Build,
     /// Set up, build and start the agent on this host
@@ -48,6 +54,8 @@ fn dispatch(command: Command) -> Result<ExitCode> {
     signals::listen()?;
     let project = Project::here()?;
     match command {
+        Command::Bench(args) => bench::bench(&project, &args),
+        Command::Bystander => bench::bystander(),
         Command::Build => build::build(&project),
         Command::Run(args) => run::run(&project, &args),
         Command::Test => test::test(&project),

@@ -1,6 +1,7 @@
 //! Finds what building, the demo and the tests need, and sets up what is missing.
 
 mod linker;
+mod nginx_lua;
 mod packages;
 mod policy;
 mod toolchain;
@@ -10,6 +11,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+pub use self::nginx_lua::NginxLua;
 use self::packages::Package;
 pub use self::toolchain::Toolchain;
 use crate::project::Project;
@@ -22,6 +24,8 @@ pub enum Purpose {
     Build,
     /// A gateway to look at.
     Demo,
+    /// The benchmarks.
+    Bench,
     /// The end-to-end tests, and lints for the kernel part.
     Test,
 }
@@ -57,10 +61,17 @@ pub fn prepare(project: &Project, purpose: Purpose) -> Result<Ready> {
     Ok(Ready { toolchain, linker })
 }
 
+/// Installs what measuring an agent needs that was built elsewhere.
+pub fn prepare_bench_only() -> Result<()> {
+    policy::recover()?;
+    packages::install(&packages::missing(packages::BENCH)?)
+}
+
 fn wanted(purpose: Purpose, toolchain: Option<&Toolchain>, has_linker: bool) -> Vec<Package> {
     let mut wanted = match purpose {
         Purpose::Build => Vec::new(),
         Purpose::Demo => packages::DEMO.to_vec(),
+        Purpose::Bench => packages::BENCH.to_vec(),
         Purpose::Test => packages::TEST.to_vec(),
     };
     if toolchain.is_none() {
@@ -81,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_fresh_host_needs_compiler_and_linker_for_every_purpose() {
-        for purpose in [Purpose::Build, Purpose::Demo, Purpose::Test] {
+        for purpose in [Purpose::Build, Purpose::Demo, Purpose::Bench, Purpose::Test] {
             let names = packages::names(&wanted(purpose, None, false));
             assert!(names.contains(&"libstd-rust-web-dev-bpf"), "{purpose:?}");
             assert!(names.contains(&"llvm-22-dev"), "{purpose:?}");

@@ -38,6 +38,9 @@ pub const DEMO: &[Package] = &[program("nginx", "nginx")];
 /// Gateways and clients of the end-to-end tests.
 pub const TEST: &[Package] = &[program("nginx", "nginx"), program("wrk", "wrk"), program("curl", "curl")];
 
+/// Gateways and load of the benchmarks.
+pub const BENCH: &[Package] = &[program("nginx", "nginx"), program("wrk", "wrk")];
+
 /// Lints for the kernel part with `BPF_CORE`; a nightly has its own.
 pub const BPF_LINTS: &[Package] = &[library("rust-web-clippy")];
 
@@ -94,6 +97,21 @@ pub fn install(names: &[&str]) -> Result<()> {
     installed
 }
 
+/// Updates apt's lists, as far as they can be; without root it does nothing.
+pub fn update() -> Result<()> {
+    if !Uid::effective().is_root() {
+        return Ok(());
+    }
+    step("packages: updating apt's lists");
+    let mut apt_get = apt_get(&["update"]);
+    job::quiet(apt_get.stdin(Stdio::null()), Stop::AptGet, "apt-get update").or_else(|_| {
+        signals::check()?;
+        // One repository of several may be away, and not the one that matters.
+        eprintln!("warning: going on with the lists that are there");
+        Ok(())
+    })
+}
+
 /// The packages' names.
 #[cfg(test)]
 pub fn names(packages: &[Package]) -> Vec<&'static str> {
@@ -138,20 +156,6 @@ fn candidates(policy: &str) -> HashSet<&str> {
         }
     }
     found
-}
-
-fn update() -> Result<()> {
-    if !Uid::effective().is_root() {
-        return Ok(());
-    }
-    step("packages: updating apt's lists");
-    let mut apt_get = apt_get(&["update"]);
-    job::quiet(apt_get.stdin(Stdio::null()), Stop::AptGet, "apt-get update").or_else(|_| {
-        signals::check()?;
-        // One repository of several may be away, and not the one that matters.
-        eprintln!("warning: going on with the lists that are there");
-        Ok(())
-    })
 }
 
 fn install_known(names: &[&str]) -> Result<()> {
