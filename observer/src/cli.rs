@@ -53,12 +53,15 @@ pub struct GatewayArgs {
 /// Where services come from.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ConfigArgs {
-    /// The observer's own configuration; wins over Kong's
+    /// The observer's own configuration; wins over the others
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Kong's declarative configuration (YAML or JSON, formats 1.1 to 3.0)
     #[arg(long, value_name = "FILE")]
     pub kong_config: Option<PathBuf>,
+    /// nginx's own configuration, its includes followed: upstreams and proxy_pass targets are services, locations routes
+    #[arg(long, value_name = "FILE")]
+    pub nginx_conf: Option<PathBuf>,
     /// The gateway's datastore, for kong_datastore_reachable; wins over the configuration's
     #[arg(long, value_name = "ADDR:PORT")]
     pub datastore: Option<Endpoint>,

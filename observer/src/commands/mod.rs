@@ -9,7 +9,7 @@ use anyhow::Result;
 
 use crate::attribution::Attribution;
 use crate::cli::{Cli, Command, ConfigArgs};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Files, Sources};
 use crate::metrics::{self, Metrics};
 use crate::pipeline::{self, Pipeline};
 
@@ -41,5 +41,9 @@ fn pipeline(args: &ConfigArgs, config: &Config, realtime_offset_ns: u64) -> Pipe
 }
 
 fn load(args: &ConfigArgs) -> Result<Config> {
-    Ok(Config::load(args.config.as_deref(), args.kong_config.as_deref())?)
+    Ok(sources(args).load(None, &mut Files::default())?)
+}
+
+fn sources(args: &ConfigArgs) -> Sources {
+    Sources { own: args.config.clone(), kong: args.kong_config.clone(), nginx: args.nginx_conf.clone() }
 }
