@@ -53,6 +53,8 @@ pub struct Connection {
     pub phase: Phase,
     /// The gateway is done with it.
     pub is_closed: bool,
+    /// No other exchange will follow: a message said so, or the peer closed. A UNIX socket's close shows no other way.
+    pub is_over: bool,
     /// The process that used it last.
     pub process: u32,
     /// The thread that used it last.
@@ -101,6 +103,7 @@ impl Connection {
             peer_address: opened.remote.ip().map(|address| address.ip().to_string()).unwrap_or_default().into(),
             phase: Phase::default(),
             is_closed: false,
+            is_over: false,
             process: opened.process,
             thread: opened.thread,
             is_internal: false,
@@ -443,6 +446,7 @@ impl Connection {
             open.request.began_ns = open.request.began_ns.map(|began| began.max(self.last_end_ns));
         }
         self.last_end_ns = open.ended_ns();
+        self.is_over |= open.is_last();
         moments.push(Moment::Ended(Box::new(open), ending));
     }
 
@@ -459,6 +463,7 @@ impl Connection {
         self.peer_closed |= !self.gateway_closed;
         match self.opened.role {
             Role::Upstream => {
+                self.is_over = true;
                 self.end_open_response(moments);
             }
             Role::Client | Role::Listener => {
@@ -471,6 +476,7 @@ impl Connection {
     }
 
     fn failed(&mut self, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
+        self.is_over = true;
         self.peer_closed |= !self.gateway_closed;
         self.touch_lingering(time_ns);
         if self.gateway_closed {

@@ -16,7 +16,7 @@ use crate::attribution::Attribution;
 use crate::config::Endpoint as Address;
 use crate::connection::{Connection, Moment};
 use crate::event::{
-    Cookie, Data, Direction, Event, Nanoseconds, Opened, Process, ProcessChange, Role, StateChange, TcpState,
+    Cookie, Data, Direction, Endpoint, Event, Nanoseconds, Opened, Process, ProcessChange, Role, StateChange, TcpState,
 };
 use crate::exchange::Unobserved;
 use crate::gateways::{GatewayId, Gateways};
@@ -154,6 +154,7 @@ impl Pipeline {
                 Role::Upstream => {
                     self.datastore.talked(&connection.opened.remote, data.result);
                     self.upstream_moments(data.socket, data.time_ns, data.thread, &mut moments);
+                    self.forget_if_over(data.socket);
                 }
                 Role::Client | Role::Listener => {
                     let reader = if data.direction == Direction::Received { data.thread } else { 0 };
@@ -162,6 +163,18 @@ impl Pipeline {
             }
         }
         self.moments = moments;
+    }
+
+    /// Forgets a UNIX upstream's connection that is over: nothing tells of its close.
+    fn forget_if_over(&mut self, socket: Cookie) {
+        if let Some(connection) = self.connections.get(&socket)
+            && connection.is_over
+            && matches!(connection.opened.remote, Endpoint::Unix(_))
+            && connection.exchanges().next().is_none()
+        {
+            self.internal.upstream_closed(&connection.opened);
+            self.connections.remove(&socket);
+        }
     }
 
     fn state(&mut self, change: &StateChange) {
