@@ -7,11 +7,11 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::attribution::Attribution;
 use crate::cli::{Cli, Command, ConfigArgs};
-use crate::config::{Config, ConfigError, Files, Sources};
+use crate::config::{ConfigError, Sources};
 use crate::metrics::{self, Metrics};
 use crate::pipeline::{self, Pipeline};
+use crate::reload::InUse;
 
 /// Exit code for what the person gave: a bad option or configuration.
 const BAD_INPUT: u8 = 2;
@@ -30,20 +30,15 @@ pub fn main(cli: Cli) -> ExitCode {
 }
 
 /// A pipeline for this configuration.
-fn pipeline(args: &ConfigArgs, config: &Config, realtime_offset_ns: u64) -> Pipeline {
-    let options = pipeline::Options {
-        realtime_offset_ns,
-        datastore: args.datastore.clone().or_else(|| config.datastore.clone()),
-        per_gateway_label: args.per_gateway_label,
-    };
+fn pipeline(args: &ConfigArgs, in_use: &InUse, realtime_offset_ns: u64) -> Pipeline {
+    let new = in_use.reconfiguration();
+    let options =
+        pipeline::Options { realtime_offset_ns, datastore: new.datastore, per_gateway_label: args.per_gateway_label };
     let metrics = metrics::Options { per_gateway_label: args.per_gateway_label, ..metrics::Options::default() };
-    Pipeline::new(options, Attribution::new(config), Metrics::new(metrics))
+    Pipeline::new(options, new.attribution, Metrics::new(metrics))
 }
 
-fn load(args: &ConfigArgs) -> Result<Config> {
-    Ok(sources(args).load(None, &mut Files::default())?)
-}
-
-fn sources(args: &ConfigArgs) -> Sources {
-    Sources { own: args.config.clone(), kong: args.kong_config.clone(), nginx: args.nginx_conf.clone() }
+fn load(args: &ConfigArgs) -> Result<InUse> {
+    let sources = Sources { own: args.config.clone(), kong: args.kong_config.clone(), nginx: args.nginx_conf.clone() };
+    Ok(InUse { sourced: sources.read()?, datastore: args.datastore.clone(), has_kong_admin: false })
 }

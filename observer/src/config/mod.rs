@@ -45,10 +45,10 @@ use std::sync::Arc;
 
 pub use endpoint::{Endpoint, NotAnEndpoint, split_port};
 pub use error::{ConfigError, Problem};
-pub use files::{Files, MAX_FILE_BYTES};
+pub use files::MAX_FILE_BYTES;
 pub use path::{normalize, normalize_for_nginx};
 pub use pattern::{NginxPattern, PathRule, Pattern, PatternError};
-pub use sources::Sources;
+pub use sources::{Sourced, Sources};
 pub use virtual_server::{Listen, Location, LocationRule, ServerName, VirtualServer};
 
 /// Everything the configuration says.

@@ -1,7 +1,7 @@
 //! Requests that nginx answers itself, by its servers and locations.
 
 use super::*;
-use crate::config::{Files, Sources};
+use crate::config::Sources;
 
 /// A configuration of nginx whose `http` block holds `text`, under the observer's own configuration.
 fn nginx_under(own: &str, text: &str) -> Attribution {
@@ -10,7 +10,7 @@ fn nginx_under(own: &str, text: &str) -> Attribution {
     std::fs::write(&own_file, own).unwrap();
     std::fs::write(&nginx, format!("events {{}}\nhttp {{\n{text}\n}}\n")).unwrap();
     let sources = Sources { own: Some(own_file), kong: None, nginx: Some(nginx) };
-    Attribution::new(&sources.load(None, &mut Files::default()).unwrap())
+    Attribution::new(&sources.read().unwrap().config())
 }
 
 fn nginx(text: &str) -> Attribution {
@@ -214,4 +214,14 @@ services:
     assert_eq!(text(a.attribute(&get("s", "/shop/special/1"), None)), "special");
     let upstream = to(ip("10.0.0.1:8080"), "backend", "/shop/1");
     assert_eq!(text(a.attribute(&get("s", "/shop/1"), Some(&upstream))), "orders//shop");
+}
+
+#[test]
+fn a_new_configuration_takes_over_what_names_resolved_to() {
+    let mut before = own("services: [{name: a, host: one.test}, {name: b, host: two.test}]");
+    before.resolved("one.test", &["10.0.0.1".parse().unwrap()]);
+    let mut after = own("services: [{name: renamed, host: one.test}, {name: new, host: three.test}]");
+    after.take_over(&mut before);
+    let upstream = to(ip("10.0.0.1:80"), "", "/");
+    assert_eq!(text(after.attribute(&get("x", "/"), Some(&upstream))), "renamed");
 }

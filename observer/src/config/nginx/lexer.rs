@@ -15,7 +15,6 @@ pub enum Token {
 
 /// Why a text is no configuration of nginx.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[expect(missing_docs, reason = "each variant's text says it")]
 pub enum Mistake {
     #[error("a quote is not closed")]
     OpenQuote,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::config::{Config, ConfigError, Files, Sources};
+use crate::config::{Config, ConfigError, Sources};
 
 /// The error of Kong's file `_format_version: "3.0"` with `text` from line 2 on.
 fn kong_error(text: &str) -> String {
@@ -199,7 +199,7 @@ fn broken_yaml_names_its_line() {
 }
 
 fn load(own: Option<PathBuf>, kong: Option<PathBuf>) -> Result<Config, ConfigError> {
-    Sources { own, kong, nginx: None }.load(None, &mut Files::default())
+    Ok(Sources { own, kong, nginx: None }.read()?.config())
 }
 
 #[test]

@@ -47,7 +47,9 @@ fn sources_win_in_their_order() {
     let nginx = "http { upstream c { server n:1; } upstream d { server n:1; } }";
     let admin = Config::parse_kong("admin", admin).unwrap();
     let sources = sources(folder.path(), [("o.yml", own), ("k.yml", kong), ("nginx.conf", nginx)]);
-    let config = sources.load(Some(&admin), &mut Files::default()).unwrap();
+    let mut sourced = sources.read().unwrap();
+    sourced.take_kong_admin(admin);
+    let config = sourced.config();
     let services: Vec<_> = config.services.iter().map(|s| format!("{} {}", s.name, s.endpoint)).collect();
     assert_eq!(services, ["a own:80", "b file:80", "c admin:80", "d d:80"]);
 }
@@ -61,7 +63,7 @@ upstreams: [{name: pool, targets: ['10.0.0.8:8080', '10.0.0.7:8080']}]
 ";
     let kong = "_format_version: '3.0'";
     let sources = sources(folder.path(), [("o.yml", own), ("k.yml", kong), ("nginx.conf", NGINX)]);
-    let config = sources.load(None, &mut Files::default()).unwrap();
+    let config = sources.read().unwrap().config();
     let names: Vec<_> = config.services.iter().map(|s| &*s.name).collect();
     assert_eq!(names, ["orders", "half", "other"]);
     let outer = &config.servers[0].locations[0];
