@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::Endpoint;
 use crate::host::selector::Selector;
+use crate::kong_admin::AdminUrl;
 
 /// Watches an API gateway from outside and serves its Kong metrics.
 #[derive(Debug, Parser)]
@@ -59,6 +60,12 @@ pub struct ConfigArgs {
     /// Kong's declarative configuration (YAML or JSON, formats 1.1 to 3.0)
     #[arg(long, value_name = "FILE")]
     pub kong_config: Option<PathBuf>,
+    /// Kong's Admin API, read every 5 s; Kong's declarative configuration wins over it
+    #[arg(long, value_name = "URL")]
+    pub kong_admin: Option<AdminUrl>,
+    /// A file with the token for Kong's Admin API (Kong-Admin-Token)
+    #[arg(long, value_name = "FILE", requires = "kong_admin")]
+    pub kong_admin_token_file: Option<PathBuf>,
     /// nginx's own configuration, its includes followed: upstreams and proxy_pass targets are services, locations routes
     #[arg(long, value_name = "FILE")]
     pub nginx_conf: Option<PathBuf>,

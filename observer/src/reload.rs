@@ -44,8 +44,8 @@ pub struct InUse {
     pub sourced: Sourced,
     /// The command line's datastore, which wins over the files'.
     pub datastore: Option<Endpoint>,
-    /// Whether Kong's Admin API is a source.
-    pub has_kong_admin: bool,
+    /// Whether Kong's Admin API answered; none where it is no source.
+    pub kong_admin_answers: Option<bool>,
 }
 
 impl InUse {
@@ -78,8 +78,9 @@ impl Reloader {
     fn new(in_use: InUse, outlets: Outlets) -> Self {
         let now = Instant::now();
         let (files_known, kong_admin_known) = (now, now);
+        let is_kong_admin_away = in_use.kong_admin_answers == Some(false);
         let reloader =
-            Self { in_use, outlets, files_known, are_files_bad: false, kong_admin_known, is_kong_admin_away: false };
+            Self { in_use, outlets, files_known, are_files_bad: false, kong_admin_known, is_kong_admin_away };
         reloader.tell_ages();
         reloader
     }
@@ -151,7 +152,7 @@ impl Reloader {
         for source in self.in_use.sourced.sources().names() {
             self.outlets.ages.set(source, self.files_known.elapsed());
         }
-        if self.in_use.has_kong_admin {
+        if self.in_use.kong_admin_answers.is_some() {
             self.outlets.ages.set(KONG_ADMIN, self.kong_admin_known.elapsed());
         }
     }
@@ -181,7 +182,7 @@ mod tests {
             let (resolver, _) = resolver::start(Vec::new(), sender.clone());
             let metrics = Metrics::new(Options::default());
             let outlets = Outlets { notices: sender, resolver, ages: metrics.config_ages() };
-            let in_use = InUse { sourced: sources.read().unwrap(), datastore: None, has_kong_admin: true };
+            let in_use = InUse { sourced: sources.read().unwrap(), datastore: None, kong_admin_answers: Some(true) };
             Self { messages: start(in_use, outlets), notices, metrics }
         }
 

@@ -9,6 +9,7 @@ use anyhow::Result;
 
 use crate::cli::{Cli, Command, ConfigArgs};
 use crate::config::{ConfigError, Sources};
+use crate::kong_admin::KongAdmin;
 use crate::metrics::{self, Metrics};
 use crate::pipeline::{self, Pipeline};
 use crate::reload::InUse;
@@ -40,5 +41,21 @@ fn pipeline(args: &ConfigArgs, in_use: &InUse, realtime_offset_ns: u64) -> Pipel
 
 fn load(args: &ConfigArgs) -> Result<InUse> {
     let sources = Sources { own: args.config.clone(), kong: args.kong_config.clone(), nginx: args.nginx_conf.clone() };
-    Ok(InUse { sourced: sources.read()?, datastore: args.datastore.clone(), has_kong_admin: false })
+    let mut in_use = InUse { sourced: sources.read()?, datastore: args.datastore.clone(), kong_admin_answers: None };
+    if let Some(admin) = kong_admin(args) {
+        let read = admin.read();
+        in_use.kong_admin_answers = Some(read.is_ok());
+        match read {
+            Ok(config) => {
+                in_use.sourced.take_kong_admin(config);
+            }
+            Err(error) => log::warn!("{error}; going on without it, and asking again"),
+        }
+    }
+    Ok(in_use)
+}
+
+fn kong_admin(args: &ConfigArgs) -> Option<KongAdmin> {
+    let token_file = args.kong_admin_token_file.clone();
+    args.kong_admin.clone().map(|url| KongAdmin { url, token_file })
 }

@@ -15,6 +15,7 @@ use crate::event::Event;
 use crate::exposition::server::{self, Limits, Pages, Readiness};
 use crate::exposition::text;
 use crate::host::selector::Selection;
+use crate::kong_admin::KongAdmin;
 use crate::pipeline::{Pipeline, Reconfiguration};
 use crate::reload::{self, InUse, Message, Outlets};
 use crate::resolver;
@@ -45,7 +46,7 @@ async fn serve(args: &RunArgs, selection: Selection, in_use: InUse, pipeline: Pi
         text: text::Options { own_metrics: !args.config.no_own_metrics },
     };
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let inbox = background(in_use, &pipeline)?;
+    let inbox = background(in_use, super::kong_admin(&args.config), &pipeline)?;
 
     let stop = Stop::default();
     let (ended, mut end) = oneshot::channel();
@@ -80,12 +81,15 @@ async fn serve(args: &RunArgs, selection: Selection, in_use: InUse, pipeline: Pi
 }
 
 /// Starts what asks for names and looks after the configuration.
-fn background(in_use: InUse, pipeline: &Pipeline) -> Result<Inbox> {
+fn background(in_use: InUse, kong_admin: Option<KongAdmin>, pipeline: &Pipeline) -> Result<Inbox> {
     let (sender, notices) = channel();
     let names = pipeline.names().map(str::to_owned).collect();
     let (resolver, first_names) = resolver::start(names, sender.clone());
     let outlets = Outlets { notices: sender, resolver, ages: pipeline.metrics().config_ages() };
     let messages = reload::start(in_use, outlets);
+    if let Some(kong_admin) = kong_admin {
+        kong_admin.watch(messages.clone());
+    }
     let mut hangup = signal(SignalKind::hangup())?;
     tokio::spawn(async move { while hangup.recv().await.is_some() && messages.send(Message::Asked).is_ok() {} });
     Ok(Inbox { notices, first_names })

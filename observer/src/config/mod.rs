@@ -43,9 +43,11 @@ mod virtual_server;
 
 use std::sync::Arc;
 
+pub use endpoint::Url;
 pub use endpoint::{Endpoint, NotAnEndpoint, split_port};
 pub use error::{ConfigError, Problem};
 pub use files::MAX_FILE_BYTES;
+pub use kong::admin as kong_admin;
 pub use path::{normalize, normalize_for_nginx};
 pub use pattern::{NginxPattern, PathRule, Pattern, PatternError};
 pub use sources::{Sourced, Sources};
