@@ -109,7 +109,7 @@ impl Reloader {
                     log::info!("Kong's Admin API answers again");
                 }
                 if self.in_use.sourced.take_kong_admin(config) {
-                    self.tell("Kong's Admin API has changes");
+                    self.tell();
                 }
             }
             Message::KongAdmin(Err(error)) => {
@@ -133,16 +133,15 @@ impl Reloader {
         self.are_files_bad = read.is_err();
         match read {
             Err(error) => return log::error!("{error}; the configuration before it stays in use"),
-            Ok(true) => self.tell("configuration read again"),
+            Ok(true) => self.tell(),
             Ok(false) => log::info!("configuration read again, it says nothing new"),
         }
         self.files_known = Instant::now();
     }
 
-    fn tell(&self, what: &str) {
+    fn tell(&self) {
         let new = self.in_use.reconfiguration();
         let names = new.names();
-        log::info!("{what}");
         // The pipeline may have ended. It gets its new names before their addresses.
         let _ = self.outlets.notices.send(Notice::Reconfigured(Box::new(new)));
         self.outlets.resolver.ask(names);

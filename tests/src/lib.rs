@@ -20,6 +20,7 @@ pub mod agent;
 pub mod agent_config;
 pub mod compare;
 pub mod exposition;
+pub mod kong_admin;
 pub mod totals;
 pub mod traffic;
 

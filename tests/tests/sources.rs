@@ -7,6 +7,7 @@ use std::thread;
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use observer_tests::agent_config::AgentConfig;
+use observer_tests::kong_admin::{KongAdmin, KongService};
 use observer_tests::nginx::config::Config;
 use observer_tests::process::signal_pid;
 use observer_tests::wait::{PATIENCE, alone, until_true};
@@ -14,6 +15,9 @@ use observer_tests::{Agent, Client, Nginx, Request, Upstream, traffic};
 use tempfile::TempDir;
 
 const CLIENTS: usize = 4;
+
+/// What the agent says of a configuration that took effect.
+const IN_USE: &str = "a new configuration is in use";
 
 /// A file for `--config` in a folder of its own.
 struct File {
@@ -74,7 +78,7 @@ fn a_changed_file_takes_effect_under_load_without_losing_a_count() -> Result<()>
         let load = scope.spawn(|| traffic::run(nginx.address(), &plan, CLIENTS));
         for (name, nth) in [("second", 1), ("third", 2)] {
             file.replace(&named(name))?;
-            until_said(&agent, nth, "configuration read again")?;
+            until_said(&agent, nth, IN_USE)?;
         }
         load.join().map_err(|_| anyhow::anyhow!("the load panicked"))??;
         Ok(())
@@ -101,7 +105,9 @@ fn sighup_reads_the_files_again() -> Result<()> {
     ensure!(served(&agent, &nginx, 3, "first")? == 3.0);
     file.replace(&named("second"))?;
     signal_pid(agent.pid(), Signal::SIGHUP)?;
-    until_true("the new name", PATIENCE, || Ok(served(&agent, &nginx, 1, "second")? > 0.0))
+    until_said(&agent, 1, IN_USE)?;
+    ensure!(served(&agent, &nginx, 3, "second")? == 3.0);
+    Ok(())
 }
 
 #[test]
@@ -122,9 +128,38 @@ fn a_bad_file_keeps_the_old_one_and_is_named_once_with_line_and_key() -> Result<
     ensure!(agent.stderr().matches(&place).count() == 1, "{}", agent.stderr());
 
     file.replace(&named("second"))?;
-    until_said(&agent, 1, "configuration read again")?;
+    until_said(&agent, 1, IN_USE)?;
     ensure!(served(&agent, &nginx, 3, "second")? == 3.0);
     ensure!(agent.scrape()?.value(age) < 3.0);
+    Ok(())
+}
+
+#[test]
+fn kongs_admin_api_is_followed_and_what_it_said_last_stays_while_it_is_away() -> Result<()> {
+    let _alone = alone()?;
+    let alpha = Upstream::ipv4()?;
+    let nginx = gateway(&alpha)?;
+    let service = |name: &str| KongService { name: name.into(), address: alpha.address().to_string() };
+    let mut kong = KongAdmin::start(service("first"))?;
+    let agent = Agent::start(&[nginx.selector()], &["--kong-admin", &kong.url()])?;
+    ensure!(served(&agent, &nginx, 3, "first")? == 3.0);
+
+    kong.set(service("second"));
+    until_said(&agent, 1, IN_USE)?;
+    ensure!(served(&agent, &nginx, 4, "second")? == 4.0);
+
+    let address = kong.stop()?;
+    until_said(&agent, 1, "what it said last stays in use")?;
+    let age = "observer_config_age_seconds{source=\"kong_admin\"}";
+    until_true("a second reading fails", 3 * PATIENCE, || Ok(agent.scrape()?.value(age) >= 12.0))?;
+    ensure!(agent.stderr().matches("is not to be reached").count() == 1, "said once:\n{}", agent.stderr());
+    ensure!(served(&agent, &nginx, 5, "second")? == 9.0);
+
+    let _kong = KongAdmin::start_at(address, service("second"))?;
+    until_said(&agent, 1, "Kong's Admin API answers again")?;
+    let now = agent.scrape()?;
+    ensure!(now.value(age) < 12.0, "{}", now.value(age));
+    ensure!(now.sum("kong_http_status_total") == 12.0, "no count is lost");
     Ok(())
 }
 

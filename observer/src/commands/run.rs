@@ -112,6 +112,7 @@ impl Sink for Pipeline {
 
     fn reconfigure(&mut self, new: Reconfiguration) {
         Pipeline::reconfigure(self, new);
+        log::info!("a new configuration is in use");
     }
 
     fn round(&mut self) -> Result<()> {
