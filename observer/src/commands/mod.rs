@@ -1,6 +1,8 @@
 //! The subcommands.
 
 mod check;
+mod record;
+mod replay;
 mod run;
 
 use std::process::ExitCode;
@@ -22,7 +24,8 @@ pub fn main(cli: Cli) -> ExitCode {
     let result = match cli.command.unwrap_or(Command::Run(cli.run)) {
         Command::Run(args) => run::run(&args),
         Command::Check => check::check(),
-        Command::Record(_) | Command::Replay(_) => todo!(),
+        Command::Record(args) => record::record(&args),
+        Command::Replay(args) => replay::replay(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use crate::attribution::{Attributed, Peer, RequestFacts, Scheme, UpstreamFacts};
 use crate::connection::{Connection, Moment};
-use crate::event::{Cookie, Endpoint, Nanoseconds, Origin};
+use crate::event::{Cookie, Endpoint, Nanoseconds, Origin, Role};
 use crate::exchange::{Attempt, Ending, Exchange};
 use crate::gateways::GatewayId;
 use crate::metrics::Measured;
-use crate::verdict::Verdict;
+use crate::verdict::{Rule, Verdict};
 
 use super::Pipeline;
 
@@ -24,6 +24,7 @@ impl Pipeline {
 
     pub(super) fn client_closed(&mut self, socket: Cookie) {
         if let Some(connection) = self.connections.get_mut(&socket)
+            && connection.opened.role == Role::Client
             && !connection.is_internal
             && !connection.is_closed
         {
@@ -32,8 +33,8 @@ impl Pipeline {
         }
     }
 
-    /// `reader` is the thread that read from the client just now, or 0.
-    pub(super) fn client_moments(&mut self, socket: Cookie, reader: u32, moments: &mut Vec<Moment>) {
+    /// `worker` is the thread that turned to the client just now, or 0.
+    pub(super) fn client_moments(&mut self, socket: Cookie, worker: u32, moments: &mut Vec<Moment>) {
         for moment in moments.drain(..) {
             match moment {
                 Moment::Begun(_) => self.client_begun(socket),
@@ -44,8 +45,8 @@ impl Pipeline {
             }
         }
         let Some(connection) = self.connections.get_mut(&socket) else { return };
-        if reader != 0 {
-            self.pairing.client_read(reader, socket);
+        if worker != 0 {
+            self.pairing.client_read(worker, socket);
         }
         if !connection.is_internal && !connection.is_closed {
             let phase = connection.current_phase();
@@ -85,17 +86,28 @@ impl Pipeline {
             return;
         }
         match Verdict::of(exchange, ending) {
+            Verdict::NotTaken => {
+                self.gauge.not_taken(gateway);
+                self.metrics.filtered("not_taken", 1);
+            }
             Verdict::Unobserved(reason) => self.metrics.unobserved(reason.name(), 1),
             Verdict::Counted { status, rule } => {
                 if let Some(rule) = rule {
                     self.metrics.inferred(rule.name());
                 }
-                self.count(exchange, status, gateway, local);
+                self.count(exchange, status, rule, gateway, local);
             }
         }
     }
 
-    fn count(&mut self, exchange: &Exchange, status: u16, gateway: GatewayId, local: Option<SocketAddr>) {
+    fn count(
+        &mut self,
+        exchange: &Exchange,
+        status: u16,
+        rule: Option<Rule>,
+        gateway: GatewayId,
+        local: Option<SocketAddr>,
+    ) {
         match self.attribute(exchange, local) {
             Attributed::Unattributed => {
                 self.metrics.unattributed(status);
@@ -103,13 +115,19 @@ impl Pipeline {
             }
             Attributed::Service { service, .. } => {
                 self.metrics.counted();
-                let measured = self.measure(exchange, status, gateway, service);
+                let measured = self.measure(exchange, (status, rule), gateway, service);
                 self.metrics.count(&measured);
             }
         }
     }
 
-    fn measure(&self, exchange: &Exchange, status: u16, gateway: GatewayId, service: Arc<str>) -> Measured {
+    fn measure(
+        &self,
+        exchange: &Exchange,
+        (status, rule): (u16, Option<Rule>),
+        gateway: GatewayId,
+        service: Arc<str>,
+    ) -> Measured {
         let began_ns = exchange.request.began_ns.unwrap_or_default();
         let request_ms = self.milliseconds(began_ns, exchange.ended_ns());
         let upstream_ms = exchange.upstream_span().map(|(from, to)| self.milliseconds(from, to));
@@ -117,7 +135,7 @@ impl Pipeline {
             service,
             gateway: self.options.per_gateway_label.then(|| self.gateways.label(gateway)),
             status,
-            request_bytes: request_bytes(exchange),
+            request_bytes: request_bytes(exchange, rule),
             response_bytes: exchange.response.bytes,
             request_ms,
             upstream_ms,
@@ -156,9 +174,10 @@ impl Pipeline {
 }
 
 /// nginx counts the bytes of a body that it passed on or that a handler read, not of one that it read only to throw
-/// away: without an upstream the latter is the rule.
-fn request_bytes(exchange: &Exchange) -> u64 {
-    if exchange.attempts.is_empty() && exchange.request.head.is_some() {
+/// away: without an upstream the latter is the rule, unless it was a handler that waited for the body in vain.
+fn request_bytes(exchange: &Exchange, rule: Option<Rule>) -> u64 {
+    let was_awaited = matches!(rule, Some(Rule::ClosedInBody | Rule::BodyTimeout));
+    if exchange.attempts.is_empty() && exchange.request.head.is_some() && !was_awaited {
         exchange.request.head_bytes
     } else {
         exchange.request.bytes

@@ -16,7 +16,7 @@ use crate::attribution::Attribution;
 use crate::config::Endpoint as Address;
 use crate::connection::{Connection, Moment};
 use crate::event::{
-    Cookie, Data, Direction, Endpoint, Event, Nanoseconds, Opened, Process, ProcessChange, Role, StateChange, TcpState,
+    Cookie, Data, Direction, Event, Nanoseconds, Opened, Process, ProcessChange, Role, StateChange, TcpState,
 };
 use crate::exchange::Unobserved;
 use crate::gateways::{GatewayId, Gateways};
@@ -29,6 +29,10 @@ use internal::Internal;
 
 /// Connections kept at once. Each takes about 600 bytes while nothing is under way on it.
 pub const CONNECTIONS_MAX: usize = 262_144;
+
+/// Connections over UNIX sockets kept at once: what closes them is not seen, so the oldest idle ones make room. More than
+/// all workers' keepalive pools together.
+pub const UNIX_CONNECTIONS_MAX: usize = 4096;
 
 /// How the pipeline is set up.
 #[derive(Clone, Debug, Default)]
@@ -68,6 +72,8 @@ pub struct Pipeline {
     options: Options,
     gateways: Gateways,
     connections: FxHashMap<Cookie, Connection>,
+    /// Connections over UNIX sockets, oldest first, and some that are gone.
+    unix: Vec<Cookie>,
     pairing: Pairing,
     attribution: Attribution,
     internal: Internal,
@@ -86,6 +92,7 @@ impl Pipeline {
             options,
             gateways: Gateways::default(),
             connections: FxHashMap::default(),
+            unix: Vec::new(),
             pairing: Pairing::default(),
             attribution,
             internal: Internal::default(),
@@ -165,7 +172,42 @@ impl Pipeline {
             Role::Upstream => self.upstream_opened(&mut connection),
             Role::Client | Role::Listener => self.client_opened(&mut connection),
         }
+        let is_unix = connection.is_unix();
         self.connections.insert(opened.socket, connection);
+        if is_unix {
+            self.make_room_for_unix(opened.socket);
+        }
+    }
+
+    /// A quarter at once, so that the look at all of them is seldom.
+    fn make_room_for_unix(&mut self, newest: Cookie) {
+        self.unix.push(newest);
+        if self.unix.len() <= UNIX_CONNECTIONS_MAX {
+            return;
+        }
+        let mut unix = std::mem::take(&mut self.unix);
+        unix.retain(|socket| self.connections.contains_key(socket));
+        let mut surplus = unix.len().saturating_sub(UNIX_CONNECTIONS_MAX * 3 / 4);
+        unix.retain(|&socket| {
+            let is_idle = self.connections.get(&socket).is_some_and(|idle| idle.exchanges().next().is_none());
+            let is_dropped = is_idle && surplus > 0;
+            if is_dropped {
+                surplus -= 1;
+                self.forget(socket);
+            }
+            !is_dropped
+        });
+        self.unix = unix;
+    }
+
+    fn forget(&mut self, socket: Cookie) {
+        self.client_closed(socket);
+        if let Some(connection) = self.connections.remove(&socket)
+            && connection.opened.role == Role::Upstream
+        {
+            self.internal.upstream_closed(&connection.opened);
+            self.datastore.closed(&connection.opened, false);
+        }
     }
 
     /// Whose connection it is, and which side: who listens at its local end accepted it. A connection that belongs to no
@@ -190,27 +232,21 @@ impl Pipeline {
                 Role::Upstream => {
                     self.datastore.talked(&connection.opened.remote, data.result);
                     self.upstream_moments(data.socket, data.time_ns, data.thread, &mut moments);
-                    self.forget_if_over(data.socket);
+                    self.upstream_spoken_to(data);
                 }
                 Role::Client | Role::Listener => {
-                    let reader = if data.direction == Direction::Received { data.thread } else { 0 };
-                    self.client_moments(data.socket, reader, &mut moments);
+                    // With one pipelined request answered the gateway turns to the next.
+                    let is_asked = connection.exchanges().next().is_some_and(|open| open.response.head.is_none());
+                    let turns_to_it = data.direction == Direction::Received || is_asked;
+                    let worker = if turns_to_it { data.thread } else { 0 };
+                    self.client_moments(data.socket, worker, &mut moments);
                 }
+            }
+            if self.connections.get(&data.socket).is_some_and(Connection::is_over_unseen) {
+                self.forget(data.socket);
             }
         }
         self.moments = moments;
-    }
-
-    /// Forgets a UNIX upstream's connection that is over: nothing tells of its close.
-    fn forget_if_over(&mut self, socket: Cookie) {
-        if let Some(connection) = self.connections.get(&socket)
-            && connection.is_over
-            && matches!(connection.opened.remote, Endpoint::Unix(_))
-            && connection.exchanges().next().is_none()
-        {
-            self.internal.upstream_closed(&connection.opened);
-            self.connections.remove(&socket);
-        }
     }
 
     fn state(&mut self, change: &StateChange) {
@@ -261,6 +297,9 @@ impl Pipeline {
             match connection.opened.role {
                 Role::Upstream => self.upstream_moments(socket, time_ns, 0, &mut moments),
                 Role::Client | Role::Listener => self.client_moments(socket, 0, &mut moments),
+            }
+            if self.connections.get(&socket).is_some_and(Connection::is_unix) {
+                self.forget(socket);
             }
         }
         self.pairing.thread_ended(process);

@@ -1,1 +1,7 @@
-
+mod clients;
+mod gateways;
+mod page;
+mod random;
+mod script;
+mod unix;
+mod upstreams;

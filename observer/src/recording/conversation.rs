@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use super::kept::Kept;
 use super::stream::{Pass, Stream};
-use crate::event::{Data, Direction, Opened, Origin, Role, StateChange, TcpState};
+use crate::event::{Data, Direction, Endpoint, Opened, Origin, Role, StateChange, TcpState};
 use crate::http::head::{Framing, Head, Side};
 use crate::http::http1::{Input, Part};
 
@@ -25,6 +25,13 @@ pub struct Conversation {
     received: u64,
     sent: u64,
     gateway_closed: bool,
+    is_unix: bool,
+    /// The newest exchange has but blank lines.
+    is_begun_blank: bool,
+    /// The turn began within a request.
+    is_mid_request: bool,
+    /// There were too many open exchanges to keep track.
+    is_given_up: bool,
 }
 
 #[derive(Debug, Default)]
@@ -50,6 +57,10 @@ impl Conversation {
             received: 0,
             sent: 0,
             gateway_closed: false,
+            is_unix: matches!(opened.local, Endpoint::Unix(_)),
+            is_begun_blank: false,
+            is_mid_request: false,
+            is_given_up: false,
         }
     }
 
@@ -61,12 +72,13 @@ impl Conversation {
         match u64::try_from(data.result) {
             Ok(0) => self.end_of_stream(data.direction),
             Ok(bytes) => {
-                let hidden = bytes.saturating_sub(data.sample.len() as u64);
-                let input = Input::new(data.sample, hidden, data.tail);
-                self.feed(side, Pass::new(input, data.sample, kept, masked));
-                *self.offset(data.direction) = data.offset + bytes;
+                let sampled = data.sample.len().min(data.result as usize);
+                let sample = &data.sample[..sampled];
+                let input = Input::new(sample, bytes - sampled as u64, data.tail);
+                self.feed(side, Pass::new(input, sample, kept, &mut masked[..sampled]));
+                *self.offset(data.direction) = data.offset.saturating_add(bytes);
             }
-            Err(_) if self.gateway_closed => self.close(),
+            Err(_) if self.gateway_closed || self.is_unix => self.close(),
             Err(_) => {}
         }
     }
@@ -89,7 +101,8 @@ impl Conversation {
 
     /// The process that had the connection ended.
     pub fn process_ended(&mut self) {
-        self.exchanges.clear();
+        self.lose();
+        self.end_all();
     }
 
     fn side(&self, direction: Direction) -> Side {
@@ -111,7 +124,7 @@ impl Conversation {
         *self.offset(data.direction) = data.offset;
         if missing > 0 {
             self.lose();
-            self.exchanges.clear();
+            self.end_all();
             self.turn = Some(side);
         }
     }
@@ -126,7 +139,10 @@ impl Conversation {
                 }
                 self.feed_requests(pass);
             }
-            Side::Response => self.feed_responses(pass),
+            Side::Response => {
+                self.is_mid_request = false;
+                self.feed_responses(pass);
+            }
         }
     }
 
@@ -137,9 +153,16 @@ impl Conversation {
         while pass.left() > 0 {
             let part = pass.read(&mut self.requests);
             match part {
-                Some(Part::Blank) => continue,
+                Some(Part::Blank) => {
+                    if !std::mem::replace(&mut self.is_begun_blank, true) {
+                        self.begin();
+                    }
+                    continue;
+                }
                 Some(Part::Begin) => {
-                    self.begin();
+                    if !std::mem::take(&mut self.is_begun_blank) {
+                        self.begin();
+                    }
                     continue;
                 }
                 Some(Part::Head(_) | Part::End | Part::Malformed | Part::Blurred) | None => {}
@@ -154,7 +177,10 @@ impl Conversation {
                     }
                 }
                 Some(Part::End) => self.request_ended(),
-                Some(Part::Malformed) => open.is_request_malformed = true,
+                Some(Part::Malformed) => {
+                    open.is_request_malformed = true;
+                    self.is_mid_request = true;
+                }
                 Some(Part::Blank | Part::Begin | Part::Blurred) | None => {}
             }
         }
@@ -173,7 +199,11 @@ impl Conversation {
             match part {
                 Some(Part::Head(head)) => self.response_head(at, &head),
                 Some(Part::End) => self.response_ended(at),
-                Some(Part::Begin | Part::Blank | Part::Malformed | Part::Blurred) | None => {}
+                Some(Part::Malformed) => {
+                    self.lose();
+                    return self.end_all();
+                }
+                Some(Part::Begin | Part::Blank | Part::Blurred) | None => {}
             }
         }
     }
@@ -185,6 +215,8 @@ impl Conversation {
         let is_complete = self.responses.reader.begin_body(framing).is_some();
         if framing == Framing::Tunnel {
             self.requests.reader.begin_body(Framing::Tunnel);
+            self.is_begun_blank = false;
+            self.exchanges.truncate(at + 1);
         }
         if is_complete && !is_interim {
             self.response_ended(at);
@@ -198,16 +230,19 @@ impl Conversation {
 
     fn begin(&mut self) {
         if self.exchanges.len() >= OPEN_MAX {
-            self.exchanges.clear();
+            self.is_given_up = true;
+            self.lose();
+            return self.end_all();
         }
         self.exchanges.push_back(Open::default());
     }
 
     fn resynchronise(&mut self, pass: &Pass<'_>) -> bool {
-        if !pass.begins_like_a_request() {
+        if self.is_given_up || self.is_mid_request || !pass.begins_like_a_request() {
+            self.is_mid_request = true;
             return false;
         }
-        self.exchanges.clear();
+        self.end_all();
         self.requests.reader.restart();
         self.responses.reader.restart();
         true
@@ -247,6 +282,7 @@ impl Conversation {
     fn end_of_stream(&mut self, direction: Direction) {
         match (direction, self.role) {
             (Direction::Sent, _) => {}
+            (Direction::Received, _) if self.is_unix => self.close(),
             (Direction::Received, Role::Upstream) => self.end_open_response(),
             (Direction::Received, Role::Client | Role::Listener) if self.gateway_closed => self.close(),
             (Direction::Received, Role::Client | Role::Listener) => {}
@@ -264,6 +300,11 @@ impl Conversation {
 
     fn close(&mut self) {
         self.end_open_response();
+        self.end_all();
+    }
+
+    fn end_all(&mut self) {
+        self.is_begun_blank = false;
         self.exchanges.clear();
     }
 }
