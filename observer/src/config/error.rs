@@ -73,7 +73,7 @@ pub enum Problem {
     Duplicate { kind: &'static str, name: String, first: u64 },
     #[error("no {kind} in this file is called {name:?}; add it or correct the name")]
     UnknownReference { kind: &'static str, name: String },
-    #[error("{file} cannot be read: {reason}; give this user the right to read it, or correct the name")]
+    #[error("{file:?} cannot be read: {reason}; give this user the right to read it, or correct the name")]
     Unreadable { file: String, reason: String },
     #[error("{pattern:?} is not a regular expression the observer can use: {reason}; rewrite it")]
     Pattern { pattern: String, reason: String },

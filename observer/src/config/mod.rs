@@ -146,10 +146,11 @@ impl Config {
     }
 
     /// One configuration of two: services and upstreams of `self` replace those of `other` that have the same name.
-    /// A service that has all targets of one of nginx's is that service, under the name it has here.
+    /// The one service that has all targets of one of nginx's is that service, under the name it has here; where there
+    /// are several, the path that they are asked for tells which, and nginx's location does not.
     pub fn merge(mut self, mut other: Self) -> Self {
         for (name, here) in self.same_targets(&other) {
-            other.rename(&name, &here);
+            other.rename(&name, here.as_ref());
         }
         other.services.retain(|service| self.services.iter().all(|s| s.name != service.name));
         other.upstreams.retain(|upstream| self.upstreams.iter().all(|u| u.name != upstream.name));
@@ -170,8 +171,8 @@ impl Config {
         upstream.map_or_else(|| vec![&service.endpoint], |upstream| upstream.targets.iter().collect())
     }
 
-    /// Names of nginx's services in `other`, each with the name of the first service here that has all its targets.
-    fn same_targets(&self, other: &Self) -> Vec<(Arc<str>, Arc<str>)> {
+    /// Names of nginx's services in `other` that are services here, each with its name here if it is one.
+    fn same_targets(&self, other: &Self) -> Vec<(Arc<str>, Option<Arc<str>>)> {
         if other.servers.is_empty() {
             return Vec::new();
         }
@@ -179,18 +180,19 @@ impl Config {
         let renamed = |service: &Service| {
             let targets = other.targets(service);
             let has_all = |own: &[&Endpoint]| !targets.is_empty() && targets.iter().all(|target| own.contains(target));
-            let (here, _) = own.iter().find(|(_, own)| has_all(own))?;
-            Some((service.name.clone(), here.name.clone()))
+            let mut here = own.iter().filter(|(_, own)| has_all(own)).map(|(service, _)| service.name.clone());
+            let first = here.next()?;
+            Some((service.name.clone(), here.next().is_none().then_some(first)))
         };
         other.services.iter().filter_map(renamed).collect()
     }
 
-    fn rename(&mut self, from: &str, to: &Arc<str>) {
+    fn rename(&mut self, from: &str, to: Option<&Arc<str>>) {
         let mut levels: Vec<&mut Vec<Location>> = self.servers.iter_mut().map(|s| &mut s.locations).collect();
         while let Some(locations) = levels.pop() {
             for location in locations {
                 if location.service.as_deref() == Some(from) {
-                    location.service = Some(to.clone());
+                    location.service = to.cloned();
                 }
                 levels.push(&mut location.locations);
             }

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::config::{Listen, Location, LocationRule, ServerName};
 
@@ -259,7 +261,7 @@ fn errors_name_file_line_and_directive() {
         ),
         (
             "\ninclude absent.conf;",
-            "2: include: absent.conf cannot be read: No such file or directory (os error 2); give this user the right \
+            "2: include: \"absent.conf\" cannot be read: No such file or directory (os error 2); give this user the right \
              to read it, or correct the name",
         ),
         ("upstream;\nhttp { upstream { } }", "2: upstream: has no argument; add its argument"),
@@ -280,4 +282,25 @@ fn all_files_that_were_read_are_watched_also_where_one_is_wrong() {
     assert!(!files.have_changed());
     write(folder.path(), &[("a.conf", "http { }")]);
     assert!(files.have_changed());
+}
+
+proptest! {
+    #[test]
+    fn mutated_files_are_read_or_refused_but_never_panic(
+        edits in prop::collection::vec((any::<prop::sample::Index>(), "[ -~\n]", 0_usize..12), 1..8),
+    ) {
+        let shop = SHOP.replace("include fastcgi_params;", "");
+        let mut bytes = format!("http {{ {shop} {API} upstream orders {{ server a; }} }}").into_bytes();
+        for (at, text, cut) in edits {
+            let at = at.index(bytes.len());
+            let end = (at + cut).min(bytes.len());
+            bytes.splice(at..end, text.into_bytes());
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("nginx.conf");
+        fs::write(&path, bytes).unwrap();
+        if let Err(error) = load(&path, &mut Files::default()) {
+            prop_assert_eq!(error.to_string().lines().count(), 1);
+        }
+    }
 }

@@ -80,7 +80,7 @@ fn bad_values_say_what_is_wanted() {
         ),
         (
             "services:\n- {host: a, protocol: htp}",
-            "3: services[0].protocol: \"htp\" is not a protocol; give one of http, https, grpc, grpcs, tcp, tls, \
+            "3: services[0].protocol: \"htp\" is not a protocol; give one of http, https, grpc, grpcs, ws, wss, tcp, tls, \
              tls_passthrough, udp",
         ),
         ("services:\n- {host: a, path: b}", "3: services[0].path: \"b\" is not a path; start it with /"),

@@ -70,3 +70,15 @@ upstreams: [{name: pool, targets: ['10.0.0.8:8080', '10.0.0.7:8080']}]
     assert_eq!(outer.service.as_deref(), Some("orders"));
     assert_eq!(outer.locations[0].service.as_deref(), Some("other"));
 }
+
+#[test]
+fn several_services_with_the_targets_of_one_of_nginx_are_not_told_by_its_locations() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = "services: [{name: one, url: 'http://10.0.0.9:80/1'}, {name: two, url: 'http://10.0.0.9:80/2'}]";
+    let sources = sources(folder.path(), [("o.yml", own), ("k.yml", "_format_version: '3.0'"), ("nginx.conf", NGINX)]);
+    let config = sources.read().unwrap().config();
+    let names: Vec<_> = config.services.iter().map(|s| &*s.name).collect();
+    assert_eq!(names, ["one", "two", "backend"]);
+    let outer = &config.servers[0].locations[0];
+    assert_eq!((outer.service.as_deref(), outer.locations[0].service.as_deref()), (Some("backend"), None));
+}
