@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::head::{self, HeadMask, MASK};
 use super::kept::Kept;
 use crate::http::head::Side;
-use crate::http::http1::{Expected, Input, Part, Reader, end_of_chunks};
+use crate::http::http1::{Expected, Input, Part, Reader, TLS_HANDSHAKE, end_of_chunks};
 
 /// One direction.
 #[derive(Debug)]
@@ -115,12 +115,16 @@ impl<'a> Pass<'a> {
         let (from, to) = (range.start, range.end);
         self.masked[range.clone()].copy_from_slice(&self.sample[range]);
         stream.head.mask(&mut self.masked[from..to], self.kept);
+        let tls_from = self.head_from.filter(|&from| self.sample[from..to].starts_with(TLS_HANDSHAKE));
         let begun = if part.is_some() { self.head_from.take() } else { None };
         if let Some(begun) = begun
             && part == Some(&Part::Malformed)
         {
             self.masked[begun..to].copy_from_slice(&self.sample[begun..to]);
             head::mask_malformed(stream.side, &mut self.masked[begun..to]);
+        }
+        if let Some(from) = tls_from {
+            self.masked[from..from + TLS_HANDSHAKE.len()].copy_from_slice(TLS_HANDSHAKE);
         }
     }
 }

@@ -142,6 +142,12 @@ fn a_head_that_is_none_is_overwritten_and_what_follows_too() {
 }
 
 #[test]
+fn of_a_tls_handshake_only_that_it_is_one_stays() {
+    let masked = client_calls(Origin::Beginning, &[(Received, "\u{16}\u{3}\u{1}SECRET"), (Received, "SECRET\n\n")]);
+    assert!(masked[0].starts_with("\u{16}\u{3}\u{1}") && !masked.concat().contains('S'), "{masked:?}");
+}
+
+#[test]
 fn a_tail_stays_only_where_it_ends_a_chunked_body() {
     let mut recorded = Recorded::with_gateway();
     recorded.open(CLIENT, Origin::Beginning);
