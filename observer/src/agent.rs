@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use anyhow::Result;
 use crate::capture::{Capture, LONG_PAUSE, SHORT_PAUSE, now_ns};
 use crate::event::Event;
 use crate::host::selector::Selection;
-use crate::resolver;
+use crate::pipeline::Reconfiguration;
 
 /// Losses are asked for this often.
 const LOSS_PERIOD: Duration = Duration::from_secs(1);
@@ -38,10 +38,31 @@ impl Stop {
     }
 }
 
+/// What comes to the pipeline beside the kernel's records.
+#[derive(Debug)]
+pub enum Notice {
+    /// A name's addresses.
+    Event(Event<'static>),
+    /// The configuration has changed.
+    Reconfigured(Box<Reconfiguration>),
+}
+
+/// Where notices come in.
+#[derive(Debug)]
+pub struct Inbox {
+    /// The notices.
+    pub notices: Receiver<Notice>,
+    /// Gets a message when all names were asked for once.
+    pub first_names: Receiver<()>,
+}
+
 /// Takes events as they come: a pipeline, or a file.
 pub trait Sink {
     /// Takes one event.
     fn take(&mut self, event: &Event<'_>);
+
+    /// Takes a new configuration. A file of events keeps none.
+    fn reconfigure(&mut self, _new: Reconfiguration) {}
 
     /// A round of events is over. Errors end the agent.
     fn round(&mut self) -> Result<()>;
@@ -53,29 +74,30 @@ pub trait Sink {
 /// Captures until it is told to stop. `ready` is called once everything is attached and the first scan is done.
 pub fn observe(
     selection: &Selection,
-    names: Vec<String>,
+    inbox: &Inbox,
     sink: &mut dyn Sink,
     stop: &Stop,
     ready: impl FnOnce(),
 ) -> Result<()> {
-    let (sender, inbox) = channel();
-    let (_resolver, first_names) = resolver::start(names, sender);
     let mut capture = Capture::start(selection.clone())?;
-    if first_names.recv_timeout(FIRST_NAMES).is_err() {
+    if inbox.first_names.recv_timeout(FIRST_NAMES).is_err() {
         log::warn!("some names of the configuration are slow to resolve; going on without them");
     }
-    take_inbox(&inbox, sink);
+    take_inbox(inbox, sink);
     capture.scan(|event| sink.take(event))?;
     sink.take(&Event::Ready(now_ns()));
     sink.round()?;
     log::info!("attached");
     ready();
-    Rounds::new(selection).run(&mut capture, &inbox, sink, stop)
+    Rounds::new(selection).run(&mut capture, inbox, sink, stop)
 }
 
-fn take_inbox(inbox: &Receiver<Event<'static>>, sink: &mut dyn Sink) {
-    for event in inbox.try_iter() {
-        sink.take(&event);
+fn take_inbox(inbox: &Inbox, sink: &mut dyn Sink) {
+    for notice in inbox.notices.try_iter() {
+        match notice {
+            Notice::Event(event) => sink.take(&event),
+            Notice::Reconfigured(new) => sink.reconfigure(*new),
+        }
     }
 }
 
@@ -102,13 +124,7 @@ impl Rounds {
         }
     }
 
-    fn run(
-        &mut self,
-        capture: &mut Capture,
-        inbox: &Receiver<Event<'static>>,
-        sink: &mut dyn Sink,
-        stop: &Stop,
-    ) -> Result<()> {
+    fn run(&mut self, capture: &mut Capture, inbox: &Inbox, sink: &mut dyn Sink, stop: &Stop) -> Result<()> {
         while !stop.is_asked() {
             let records = capture.drain(|event| sink.take(event));
             take_inbox(inbox, sink);

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::Endpoint;
 use crate::host::selector::Selector;
+use crate::kong_admin::AdminUrl;
 
 /// Watches an API gateway from outside and serves its Kong metrics.
 #[derive(Debug, Parser)]
@@ -53,12 +54,21 @@ pub struct GatewayArgs {
 /// Where services come from.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ConfigArgs {
-    /// The observer's own configuration; wins over Kong's
+    /// The observer's own configuration; wins over the others
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Kong's declarative configuration (YAML or JSON, formats 1.1 to 3.0)
     #[arg(long, value_name = "FILE")]
     pub kong_config: Option<PathBuf>,
+    /// Kong's Admin API, read every 5 s; Kong's declarative configuration wins over it
+    #[arg(long, value_name = "URL")]
+    pub kong_admin: Option<AdminUrl>,
+    /// A file with the token for Kong's Admin API (Kong-Admin-Token)
+    #[arg(long, value_name = "FILE", requires = "kong_admin")]
+    pub kong_admin_token_file: Option<PathBuf>,
+    /// nginx's own configuration, its includes followed: upstreams and proxy_pass targets are services, locations routes
+    #[arg(long, value_name = "FILE")]
+    pub nginx_conf: Option<PathBuf>,
     /// The gateway's datastore, for kong_datastore_reachable; wins over the configuration's
     #[arg(long, value_name = "ADDR:PORT")]
     pub datastore: Option<Endpoint>,

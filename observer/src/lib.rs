@@ -8,6 +8,8 @@ pub mod agent;
 pub mod capture;
 pub mod host;
 pub mod resolver;
+pub mod reload;
+pub mod kong_admin;
 pub mod event;
 pub mod recording;
 pub mod pipeline;

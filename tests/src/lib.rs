@@ -21,6 +21,7 @@ pub mod agent_config;
 pub mod compare;
 pub mod conformance;
 pub mod exposition;
+pub mod kong_admin;
 pub mod totals;
 pub mod traffic;
 

@@ -74,6 +74,11 @@ impl Nginx {
         self.prefix.path().join("files")
     }
 
+    /// Its configuration file.
+    pub fn conf(&self) -> PathBuf {
+        self.prefix.path().join("nginx.conf")
+    }
+
     /// Process ids of the workers that accept connections.
     pub fn workers(&self) -> Result<Vec<u32>> {
         let mut workers = children(self.pid(), WORKER_TITLE)?;

@@ -5,13 +5,18 @@
 //! and by the client request's route; what none of that decides goes to the first in the configuration's order. An
 //! address no service has is looked up by `Host`, then by route, and at last gives its own name: the `Host` as it was
 //! sent. Without an upstream the gateway answered itself, and the route alone tells.
+//!
+//! Routes of Kong and of the observer's own file are asked first, by Kong's order of priority; where none of them takes
+//! the request, nginx's servers and locations are, by nginx's.
 
 mod entry;
 mod fallback;
 mod host;
+mod locations;
 mod path_index;
 mod prefixes;
 mod routes;
+mod servers;
 mod services;
 mod targets;
 #[cfg(test)]
@@ -23,6 +28,7 @@ use std::sync::Arc;
 use crate::config::{Config, normalize};
 use fallback::Fallback;
 use routes::Router;
+use servers::Servers;
 use services::Services;
 use targets::Targets;
 
@@ -33,6 +39,8 @@ pub use fallback::{FALLBACK_SERVICES_MAX, OTHER_SERVICE};
 pub struct RequestFacts<'a> {
     /// `GET`.
     pub method: &'a str,
+    /// Where the client connected to; none for a UNIX socket.
+    pub local: Option<SocketAddr>,
     /// How the client spoke to the gateway.
     pub scheme: Scheme,
     /// The `Host` header or the authority of an absolute-form target; a port may follow.
@@ -93,6 +101,7 @@ pub struct Attribution {
     services: Services,
     targets: Targets,
     router: Router,
+    servers: Servers,
     fallback: Fallback,
     /// Candidates of the exchange at hand, kept for its memory.
     candidates: Vec<u32>,
@@ -105,6 +114,7 @@ impl Attribution {
             services: Services::new(config),
             targets: Targets::new(config),
             router: Router::new(config),
+            servers: Servers::new(config),
             fallback: Fallback::default(),
             candidates: Vec::new(),
         }
@@ -123,6 +133,14 @@ impl Attribution {
     /// Takes a name's addresses, in place of those it had. Names that were not asked for are passed over.
     pub fn resolved(&mut self, name: &str, addresses: &[IpAddr]) {
         self.targets.resolved(name, addresses);
+    }
+
+    /// Takes over what `before` learned: the addresses of names that both have, and the names that it gave.
+    pub fn take_over(&mut self, before: &mut Self) {
+        for (name, addresses) in before.targets.addresses() {
+            self.targets.resolved(name, addresses);
+        }
+        self.fallback = std::mem::take(&mut before.fallback);
     }
 
     /// The service of an exchange.
@@ -181,6 +199,9 @@ impl Attribution {
         if let Some((Some(id), route)) = self.router.find(request, is_candidate) {
             return self.named(id, route);
         }
+        if let Some((Some(id), route)) = self.servers.find(request).filter(|(service, _)| is_candidate(*service)) {
+            return self.named(id, route);
+        }
         let longest = |id: &&u32| std::cmp::Reverse(self.services.get(**id).path.len());
         match candidates.iter().min_by_key(longest) {
             Some(id) => self.named(*id, None),
@@ -191,7 +212,10 @@ impl Attribution {
     /// The service, with the one route that leads to it or else the one that this request takes.
     fn of_service(&self, id: u32, request: &RequestFacts<'_>) -> Attributed {
         let route = match self.router.routes_of(id) {
-            [] => None,
+            [] => {
+                let found = self.servers.find(request).filter(|(service, _)| *service == Some(id));
+                found.and_then(|(_, route)| route)
+            }
             [only] => only.clone(),
             _ => {
                 let found = self.router.find(request, |service| service == Some(id));
@@ -202,7 +226,8 @@ impl Attribution {
     }
 
     fn routed(&self, request: &RequestFacts<'_>) -> Option<Attributed> {
-        let (service, route) = self.router.find(request, |_| true)?;
+        let found = self.router.find(request, |_| true);
+        let (service, route) = found.or_else(|| self.servers.find(request))?;
         Some(self.named(service?, route))
     }
 

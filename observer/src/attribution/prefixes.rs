@@ -45,11 +45,17 @@ impl<T: Default> Prefixes<T> {
 impl<T> Prefixes<T> {
     /// The values of all prefixes that `path` begins with, the longest first.
     pub fn of(&self, path: &[u8]) -> impl Iterator<Item = &T> {
+        self.with_lengths(path).map(|(value, _)| value)
+    }
+
+    /// The same, each with its prefix's length in bytes.
+    pub fn with_lengths(&self, path: &[u8]) -> impl Iterator<Item = (&T, usize)> {
         let mut at = self.nodes.partition_point(|node| *node.prefix <= *path).checked_sub(1);
         while let Some(i) = at.filter(|&i| !path.starts_with(&self.nodes[i].prefix)) {
             at = self.nodes[i].parent;
         }
-        std::iter::successors(at, |&i| self.nodes[i].parent).map(|i| &self.nodes[i].value)
+        let chain = std::iter::successors(at, |&i| self.nodes[i].parent);
+        chain.map(|i| (&self.nodes[i].value, self.nodes[i].prefix.len()))
     }
 }
 

@@ -42,6 +42,12 @@ impl Targets {
         self.names.keys().map(|name| &**name)
     }
 
+    /// The names that have addresses, with them.
+    pub fn addresses(&self) -> impl Iterator<Item = (&str, &[IpAddr])> {
+        let names = self.names.iter().filter(|(_, name)| !name.addresses.is_empty());
+        names.map(|(name, entry)| (&**name, &*entry.addresses))
+    }
+
     pub fn resolved(&mut self, name: &str, addresses: &[IpAddr]) {
         let name = name.to_ascii_lowercase();
         let Some(entry) = self.names.get_mut(&*name) else {

@@ -2,28 +2,28 @@
 
 use std::fs;
 use std::process::ExitCode;
+use std::sync::mpsc::channel;
 use std::thread;
 
 use anyhow::{Context, Result};
 use nix::sys::signal::{SigSet, Signal};
 
-use crate::agent::{self, Sink, Stop};
-use crate::attribution::Attribution;
+use crate::agent::{self, Inbox, Sink, Stop};
 use crate::capture::realtime_offset_ns;
 use crate::cli::RecordArgs;
 use crate::event::Event;
 use crate::host::selector::Selection;
 use crate::recording::{Header, Masker, RecordingError, Writer};
+use crate::resolver;
 
 /// Records until the time is over, SIGINT or SIGTERM.
 pub fn record(args: &RecordArgs) -> Result<ExitCode> {
-    let config = super::load(&args.config)?;
-    let attribution = Attribution::new(&config);
+    let configured = super::load(&args.config)?.reconfiguration();
     let kernel_release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned();
     let header = Header { is_masked: !args.with_secrets, realtime_offset_ns: realtime_offset_ns(), kernel_release };
     let mut file = File {
         writer: Writer::create(&args.file, &header)?,
-        masker: (!args.with_secrets).then(|| Masker::new(attribution.header_names())),
+        masker: (!args.with_secrets).then(|| Masker::new(configured.attribution.header_names())),
         failure: None,
     };
     if args.with_secrets {
@@ -40,9 +40,10 @@ pub fn record(args: &RecordArgs) -> Result<ExitCode> {
             stop.ask();
         });
     }
-    let names = attribution.names().map(str::to_owned).collect();
+    let (sender, notices) = channel();
+    let (_resolver, first_names) = resolver::start(configured.attribution.names().map(str::to_owned).collect(), sender);
     let selection = Selection::new(args.gateways.gateways.clone());
-    agent::observe(&selection, names, &mut file, &stop, || {})?;
+    agent::observe(&selection, &Inbox { notices, first_names }, &mut file, &stop, || {})?;
     file.writer.finish()?;
     Ok(ExitCode::SUCCESS)
 }

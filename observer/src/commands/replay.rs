@@ -11,7 +11,7 @@ use crate::recording::{self, Options};
 
 /// Prints the metrics that a recorded file gives.
 pub fn replay(args: &ReplayArgs) -> Result<ExitCode> {
-    let config = super::load(&args.config)?;
+    let config = super::load(&args.config)?.sourced.config();
     let options = Options {
         datastore: args.config.datastore.clone(),
         per_gateway_label: args.config.per_gateway_label,

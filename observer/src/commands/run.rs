@@ -1,39 +1,43 @@
 //! `observer run`.
 
 use std::process::ExitCode;
+use std::sync::mpsc::channel;
 use std::thread;
 
 use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
-use crate::agent::{self, Sink, Stop};
+use crate::agent::{self, Inbox, Sink, Stop};
 use crate::capture::realtime_offset_ns;
 use crate::cli::RunArgs;
 use crate::event::Event;
 use crate::exposition::server::{self, Limits, Pages, Readiness};
 use crate::exposition::text;
 use crate::host::selector::Selection;
-use crate::pipeline::Pipeline;
+use crate::kong_admin::KongAdmin;
+use crate::pipeline::{Pipeline, Reconfiguration};
+use crate::reload::{self, InUse, Message, Outlets};
+use crate::resolver;
 
 /// Threads that serve: a scrape is encoded on one while another answers.
 const SERVING_THREADS: usize = 2;
 
 /// Runs until SIGINT or SIGTERM.
 pub fn run(args: &RunArgs) -> Result<ExitCode> {
-    let config = super::load(&args.config)?;
-    let pipeline = super::pipeline(&args.config, &config, realtime_offset_ns());
+    let in_use = super::load(&args.config)?;
+    let pipeline = super::pipeline(&args.config, &in_use, realtime_offset_ns());
     let selection = Selection::new(args.gateways.gateways.clone());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(SERVING_THREADS)
         .enable_all()
         .build()
         .context("cannot start the serving threads")?;
-    runtime.block_on(serve(args, selection, pipeline))?;
+    runtime.block_on(serve(args, selection, in_use, pipeline))?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(args: &RunArgs, selection: Selection, pipeline: Pipeline) -> Result<()> {
+async fn serve(args: &RunArgs, selection: Selection, in_use: InUse, pipeline: Pipeline) -> Result<()> {
     let listeners = server::bind(&args.listen).await?;
     let (readiness, is_ready) = watch::channel(Readiness::Waiting("the kernel part to be attached".into()));
     let pages = Pages {
@@ -42,6 +46,7 @@ async fn serve(args: &RunArgs, selection: Selection, pipeline: Pipeline) -> Resu
         text: text::Options { own_metrics: !args.config.no_own_metrics },
     };
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let inbox = background(in_use, super::kong_admin(&args.config), &pipeline)?;
 
     let stop = Stop::default();
     let (ended, mut end) = oneshot::channel();
@@ -49,7 +54,7 @@ async fn serve(args: &RunArgs, selection: Selection, pipeline: Pipeline) -> Resu
         let stop = stop.clone();
         move || {
             // The server may have ended first.
-            let _ = ended.send(observe(&selection, pipeline, &stop, || {
+            let _ = ended.send(observe(&selection, &inbox, pipeline, &stop, || {
                 let _ = readiness.send(Readiness::Ready);
             }));
         }
@@ -75,14 +80,39 @@ async fn serve(args: &RunArgs, selection: Selection, pipeline: Pipeline) -> Resu
     result
 }
 
-fn observe(selection: &Selection, mut pipeline: Pipeline, stop: &Stop, ready: impl FnOnce()) -> Result<()> {
+/// Starts what asks for names and looks after the configuration.
+fn background(in_use: InUse, kong_admin: Option<KongAdmin>, pipeline: &Pipeline) -> Result<Inbox> {
+    let (sender, notices) = channel();
     let names = pipeline.names().map(str::to_owned).collect();
-    agent::observe(selection, names, &mut pipeline, stop, ready)
+    let (resolver, first_names) = resolver::start(names, sender.clone());
+    let outlets = Outlets { notices: sender, resolver, ages: pipeline.metrics().config_ages() };
+    let messages = reload::start(in_use, outlets);
+    if let Some(kong_admin) = kong_admin {
+        kong_admin.watch(messages.clone());
+    }
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move { while hangup.recv().await.is_some() && messages.send(Message::Asked).is_ok() {} });
+    Ok(Inbox { notices, first_names })
+}
+
+fn observe(
+    selection: &Selection,
+    inbox: &Inbox,
+    mut pipeline: Pipeline,
+    stop: &Stop,
+    ready: impl FnOnce(),
+) -> Result<()> {
+    agent::observe(selection, inbox, &mut pipeline, stop, ready)
 }
 
 impl Sink for Pipeline {
     fn take(&mut self, event: &Event<'_>) {
         self.handle(event);
+    }
+
+    fn reconfigure(&mut self, new: Reconfiguration) {
+        Pipeline::reconfigure(self, new);
+        log::info!("a new configuration is in use");
     }
 
     fn round(&mut self) -> Result<()> {

@@ -14,6 +14,7 @@ type Result<T> = std::result::Result<T, ConfigError>;
 pub struct Document {
     file: String,
     root: Node,
+    accepts_unknown_keys: bool,
 }
 
 impl Document {
@@ -25,7 +26,12 @@ impl Document {
         };
         let root = serde_saphyr::from_str_with_options(text, options)
             .map_err(|error: Error| syntax_error(file, error.without_snippet()))?;
-        Ok(Self { file: file.to_owned(), root })
+        Ok(Self { file: file.to_owned(), root, accepts_unknown_keys: false })
+    }
+
+    /// Passes over keys that nobody knows.
+    pub fn with_unknown_keys(self) -> Self {
+        Self { accepts_unknown_keys: true, ..self }
     }
 
     /// The whole document as a value.
@@ -36,6 +42,7 @@ impl Document {
             line: self.root.line.max(1),
             node: &self.root,
             is_root: true,
+            accepts_unknown_keys: self.accepts_unknown_keys,
         }
     }
 }
@@ -48,6 +55,7 @@ pub struct Value<'a> {
     line: u64,
     node: &'a Node,
     is_root: bool,
+    accepts_unknown_keys: bool,
 }
 
 impl<'a> Value<'a> {
@@ -64,7 +72,8 @@ impl<'a> Value<'a> {
     /// The value as a map whose keys are all among `read` (those used here) and `known` (those passed over).
     pub fn fields(&self, read: &[&str], known: &[&[&str]]) -> Result<Fields<'a>> {
         let pairs = self.pairs()?;
-        let is_known = |key: &str| read.contains(&key) || known.iter().any(|k| k.contains(&key));
+        let is_known =
+            |key: &str| self.accepts_unknown_keys || read.contains(&key) || known.iter().any(|k| k.contains(&key));
         match pairs.iter().find(|(key, _)| !is_known(&key.name)) {
             None => Ok(Fields { of: self.clone() }),
             Some((key, node)) => Err(self
@@ -81,8 +90,11 @@ impl<'a> Value<'a> {
 
     /// The value as a list.
     pub fn items(&self) -> Result<Vec<Value<'a>>> {
-        let Kind::List(nodes) = &self.node.kind else {
-            return Err(self.wrong("a list"));
+        let nodes: &[Node] = match &self.node.kind {
+            Kind::List(nodes) => nodes,
+            // Lua's tables: Kong may send an empty list as `{}`.
+            Kind::Map(pairs) if pairs.is_empty() && self.accepts_unknown_keys => &[],
+            _ => return Err(self.wrong("a list")),
         };
         let item = |(index, node): (usize, &'a Node)| Value {
             file: self.file,
@@ -90,6 +102,7 @@ impl<'a> Value<'a> {
             line: node.line,
             node,
             is_root: false,
+            accepts_unknown_keys: self.accepts_unknown_keys,
         };
         Ok(nodes.iter().enumerate().map(item).collect())
     }
@@ -152,7 +165,7 @@ impl<'a> Value<'a> {
 
     fn child(&self, key: &'a Key, node: &'a Node) -> Value<'a> {
         let key_path = if self.is_root { key.name.clone() } else { format!("{}.{}", self.key, key.name) };
-        Value { file: self.file, key: key_path, line: key.line, node, is_root: false }
+        Value { key: key_path, line: key.line, node, is_root: false, ..self.clone() }
     }
 
     fn wrong(&self, expected: &'static str) -> ConfigError {

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use super::nginx::lexer::Mistake;
+
 /// The one error that ends the reading of a configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -30,6 +32,16 @@ pub enum ConfigError {
         line: u64,
         /// The parser's words.
         reason: String,
+    },
+    /// The text is no configuration of nginx.
+    #[error("{file}:{line}: {mistake}; mend it at this line, `nginx -t` says more")]
+    Nginx {
+        /// The file's name as it was given or included.
+        file: String,
+        /// Line, from 1.
+        line: u64,
+        /// What is wrong.
+        mistake: Mistake,
     },
     /// A key or its value does not fit.
     #[error("{file}:{line}: {key}: {problem}")]
@@ -61,6 +73,8 @@ pub enum Problem {
     Duplicate { kind: &'static str, name: String, first: u64 },
     #[error("no {kind} in this file is called {name:?}; add it or correct the name")]
     UnknownReference { kind: &'static str, name: String },
+    #[error("{file:?} cannot be read: {reason}; give this user the right to read it, or correct the name")]
+    Unreadable { file: String, reason: String },
     #[error("{pattern:?} is not a regular expression the observer can use: {reason}; rewrite it")]
     Pattern { pattern: String, reason: String },
 }

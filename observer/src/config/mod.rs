@@ -1,4 +1,5 @@
-//! What people tell the observer about their services: Kong's declarative file, and the observer's own.
+//! What people tell the observer about their services: the observer's own file, Kong's declarative file, Kong's Admin
+//! API, and nginx's own configuration.
 //!
 //! The observer's own file is YAML (or JSON) with these keys and no others; all are optional except where said:
 //!
@@ -22,32 +23,35 @@
 //! datastore: 127.0.0.1:5432
 //! ```
 //!
-//! Where both files name a service or an upstream alike, the observer's own replaces Kong's.
+//! Where several of them name a service or an upstream alike, the first in this order wins.
 
 mod document;
 mod endpoint;
 mod error;
+mod files;
 mod kong;
+mod nginx;
 mod own;
 mod path;
 mod pattern;
 mod read;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod virtual_server;
 
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
 use std::sync::Arc;
 
+pub use endpoint::Url;
 pub use endpoint::{Endpoint, NotAnEndpoint, split_port};
 pub use error::{ConfigError, Problem};
-pub use path::normalize;
-pub use pattern::{PathRule, Pattern, PatternError};
-
-/// A larger file is refused before it is parsed.
-pub const MAX_FILE_BYTES: u64 = 64 << 20;
+pub use files::MAX_FILE_BYTES;
+pub use kong::admin as kong_admin;
+pub use path::{normalize, normalize_for_nginx};
+pub use pattern::{NginxPattern, PathRule, Pattern, PatternError};
+pub use sources::{Sourced, Sources};
+pub use virtual_server::{Listen, Location, LocationRule, ServerName, VirtualServer};
 
 /// Everything the configuration says.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -58,6 +62,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// Named groups of targets. No two share a name.
     pub upstreams: Vec<Upstream>,
+    /// nginx's servers, in the file's order; asked where no route of the above takes a request.
+    pub servers: Vec<VirtualServer>,
     /// The gateway's database.
     pub datastore: Option<Endpoint>,
 }
@@ -129,16 +135,6 @@ impl Service {
 }
 
 impl Config {
-    /// Reads both files and merges them.
-    ///
-    /// # Errors
-    /// The first thing that is wrong with either, the observer's own first.
-    pub fn load(observer: Option<&Path>, kong: Option<&Path>) -> Result<Self, ConfigError> {
-        let own = observer.map(|path| load(path, Self::parse_own)).transpose()?;
-        let kong = kong.map(|path| load(path, Self::parse_kong)).transpose()?;
-        Ok(Self::merge(own.unwrap_or_default(), kong.unwrap_or_default()))
-    }
-
     /// Reads the text of Kong's declarative file, format 1.1, 2.1 or 3.0. `name` is the file's name, for errors.
     pub fn parse_kong(name: &str, text: &str) -> Result<Self, ConfigError> {
         kong::parse(&document::Document::parse(name, text)?)
@@ -149,35 +145,58 @@ impl Config {
         own::parse(&document::Document::parse(name, text)?)
     }
 
-    /// One configuration of two: services and upstreams of `own` replace those of `kong` that have the same name.
-    pub fn merge(own: Self, mut kong: Self) -> Self {
-        let mut merged = own;
-        kong.services.retain(|service| merged.services.iter().all(|s| s.name != service.name));
-        kong.upstreams.retain(|upstream| merged.upstreams.iter().all(|u| u.name != upstream.name));
-        merged.services.append(&mut kong.services);
-        merged.routes.append(&mut kong.routes);
-        merged.upstreams.append(&mut kong.upstreams);
-        merged.datastore = merged.datastore.or(kong.datastore);
-        merged
+    /// One configuration of two: services and upstreams of `self` replace those of `other` that have the same name.
+    /// The one service that has all targets of one of nginx's is that service, under the name it has here; where there
+    /// are several, the path that they are asked for tells which, and nginx's location does not.
+    pub fn merge(mut self, mut other: Self) -> Self {
+        for (name, here) in self.same_targets(&other) {
+            other.rename(&name, here.as_ref());
+        }
+        other.services.retain(|service| self.services.iter().all(|s| s.name != service.name));
+        other.upstreams.retain(|upstream| self.upstreams.iter().all(|u| u.name != upstream.name));
+        self.services.append(&mut other.services);
+        self.routes.append(&mut other.routes);
+        self.upstreams.append(&mut other.upstreams);
+        self.servers.append(&mut other.servers);
+        self.datastore = self.datastore.or(other.datastore);
+        self
     }
-}
 
-fn load(path: &Path, parse: impl FnOnce(&str, &str) -> Result<Config, ConfigError>) -> Result<Config, ConfigError> {
-    let file = path.display().to_string();
-    let text = match read_text(path) {
-        Ok(text) => text,
-        Err(source) => return Err(ConfigError::Read { file, source }),
-    };
-    if text.len() as u64 > MAX_FILE_BYTES {
-        let limit = MAX_FILE_BYTES;
-        return Err(ConfigError::TooLarge { file, limit });
+    /// Where a service's requests may go.
+    fn targets<'a>(&'a self, service: &'a Service) -> Vec<&'a Endpoint> {
+        let upstream = match &service.endpoint {
+            Endpoint::Tcp { host, .. } => self.upstreams.iter().find(|upstream| upstream.name == *host),
+            Endpoint::Unix(_) => None,
+        };
+        upstream.map_or_else(|| vec![&service.endpoint], |upstream| upstream.targets.iter().collect())
     }
-    parse(&file, &text)
-}
 
-fn read_text(path: &Path) -> std::io::Result<String> {
-    let mut bytes = Vec::new();
-    // One byte more than the limit tells a file that is too large from one that just fits.
-    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
-    String::from_utf8(bytes).map_err(|error| std::io::Error::other(error.utf8_error()))
+    /// Names of nginx's services in `other` that are services here, each with its name here if it is one.
+    fn same_targets(&self, other: &Self) -> Vec<(Arc<str>, Option<Arc<str>>)> {
+        if other.servers.is_empty() {
+            return Vec::new();
+        }
+        let own: Vec<(&Service, Vec<&Endpoint>)> = self.services.iter().map(|s| (s, self.targets(s))).collect();
+        let renamed = |service: &Service| {
+            let targets = other.targets(service);
+            let has_all = |own: &[&Endpoint]| !targets.is_empty() && targets.iter().all(|target| own.contains(target));
+            let mut here = own.iter().filter(|(_, own)| has_all(own)).map(|(service, _)| service.name.clone());
+            let first = here.next()?;
+            Some((service.name.clone(), here.next().is_none().then_some(first)))
+        };
+        other.services.iter().filter_map(renamed).collect()
+    }
+
+    fn rename(&mut self, from: &str, to: Option<&Arc<str>>) {
+        let mut levels: Vec<&mut Vec<Location>> = self.servers.iter_mut().map(|s| &mut s.locations).collect();
+        while let Some(locations) = levels.pop() {
+            for location in locations {
+                if location.service.as_deref() == Some(from) {
+                    location.service = to.cloned();
+                }
+                levels.push(&mut location.locations);
+            }
+        }
+        self.services.retain(|service| *service.name != *from);
+    }
 }

@@ -13,9 +13,9 @@ pub fn parse(document: &Document) -> Result<Config, ConfigError> {
     let mut upstreams = Names::new("upstream");
     Ok(Config {
         services: top.each("services", |value| service(value, &mut services, &mut routes))?,
-        routes: Vec::new(),
         upstreams: top.each("upstreams", |value| upstream(value, &mut upstreams))?,
         datastore: top.read("datastore", endpoint)?,
+        ..Config::default()
     })
 }
 

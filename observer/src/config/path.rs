@@ -8,7 +8,16 @@ pub fn normalize(path: &[u8]) -> Cow<'_, [u8]> {
     if is_normal(path) {
         return Cow::Borrowed(path);
     }
-    Cow::Owned(without_dots(&decoded(path)))
+    Cow::Owned(without_dots(&decoded(path, is_reserved)))
+}
+
+/// The path as nginx compares it with its locations (`$uri`): every percent-encoded byte decoded, dot segments and empty
+/// segments removed.
+pub fn normalize_for_nginx(path: &[u8]) -> Cow<'_, [u8]> {
+    if is_normal(path) {
+        return Cow::Borrowed(path);
+    }
+    Cow::Owned(without_dots(&decoded(path, |_| false)))
 }
 
 /// Decodes percent-encoded bytes of a path's regular expression; those that a regular expression would
@@ -63,12 +72,12 @@ fn is_reserved(byte: u8) -> bool {
     b"!*'();:@&=+$,/?%#[]".contains(&byte)
 }
 
-fn decoded(path: &[u8]) -> Vec<u8> {
+fn decoded(path: &[u8], stays: impl Fn(u8) -> bool) -> Vec<u8> {
     let mut out = Vec::with_capacity(path.len());
     let mut at = 0;
     while at < path.len() {
         match escape_at(path, at) {
-            Some(byte) if is_reserved(byte) => out.extend(path[at..at + 3].to_ascii_uppercase()),
+            Some(byte) if stays(byte) => out.extend(path[at..at + 3].to_ascii_uppercase()),
             Some(byte) => out.push(byte),
             None => {
                 out.push(path[at]);
@@ -111,6 +120,14 @@ fn without_dots(path: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nginx_decodes_reserved_bytes_too() {
+        for (path, normal) in [("/a/b", "/a/b"), ("/a%2Fb%3f", "/a/b?"), ("/a//b/%2e%2E/c/", "/a/c/"), ("/%zz", "/%zz")]
+        {
+            assert_eq!(normalize_for_nginx(path.as_bytes()), normal.as_bytes(), "{path}");
+        }
+    }
 
     #[test]
     fn paths_are_normalised_as_kong_does() {

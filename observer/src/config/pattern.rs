@@ -24,6 +24,15 @@ pub struct Pattern(Regex);
 #[error("{0}")]
 pub struct PatternError(String);
 
+/// An expression of nginx, which may use what [`Pattern`] cannot: looks around and references back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NginxPattern {
+    /// Matches whatever the expression matches; none where nothing is known of it.
+    wider: Option<Pattern>,
+    /// It matches nothing else.
+    is_exact: bool,
+}
+
 impl PathRule {
     /// A path as Kong 3 and the observer's own file have it: `/prefix`, or `~/regex`.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
@@ -61,6 +70,71 @@ impl Pattern {
     pub fn is_match(&self, bytes: &[u8]) -> bool {
         self.0.is_match(bytes)
     }
+}
+
+impl NginxPattern {
+    /// An expression as nginx has it after `~`, or after `~*` where case is ignored. It may match anywhere.
+    pub fn new(text: &str, ignore_case: bool) -> Self {
+        match compile(text, ignore_case) {
+            Ok(regex) => Self { wider: Some(Pattern(regex)), is_exact: true },
+            Err(_) => {
+                let wider = compile(&without_looks(text), ignore_case).ok();
+                Self { wider: wider.map(Pattern), is_exact: false }
+            }
+        }
+    }
+
+    /// Whether the expression matches `bytes`; none where that cannot be told.
+    pub fn is_match(&self, bytes: &[u8]) -> Option<bool> {
+        match &self.wider {
+            Some(pattern) if !pattern.is_match(bytes) => Some(false),
+            Some(_) if self.is_exact => Some(true),
+            Some(_) | None => None,
+        }
+    }
+
+    /// Whether [`Self::is_match`] can always tell.
+    pub fn is_exact(&self) -> bool {
+        self.is_exact
+    }
+}
+
+/// The expression without its looks around: what is left matches more, never less.
+fn without_looks(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let looks = ["(?=", "(?!", "(?<=", "(?<!"].iter().any(|look| rest.starts_with(look));
+        let length = match first {
+            _ if looks => group_length(rest),
+            '\\' => 1 + rest[1..].chars().next().map_or(0, char::len_utf8),
+            _ => first.len_utf8(),
+        };
+        if !looks {
+            out.push_str(&rest[..length]);
+        }
+        rest = &rest[length..];
+    }
+    out
+}
+
+/// Bytes of the group that `text` begins with, its parentheses included.
+fn group_length(text: &str) -> usize {
+    let (mut depth, mut is_escaped, mut is_class) = (0, false, false);
+    for (at, letter) in text.char_indices() {
+        match letter {
+            _ if is_escaped => is_escaped = false,
+            '\\' => is_escaped = true,
+            ']' => is_class = false,
+            _ if is_class => {}
+            '[' => is_class = true,
+            '(' => depth += 1,
+            ')' if depth == 1 => return at + 1,
+            ')' => depth -= 1,
+            _ => {}
+        }
+    }
+    text.len()
 }
 
 impl PartialEq for Pattern {
@@ -115,6 +189,20 @@ mod tests {
         assert!(pattern.is_match(b"/a/more"));
         assert!(pattern.is_match(b"/b"));
         assert!(!pattern.is_match(b"/x/b"));
+    }
+
+    #[test]
+    fn an_expression_with_looks_around_is_told_where_it_can_be() {
+        let hidden = NginxPattern::new(r"/\.(?!well-known(/|\)))[a-z]", false);
+        assert!(!hidden.is_exact());
+        assert_eq!(hidden.is_match(b"/plain"), Some(false));
+        assert_eq!(hidden.is_match(b"/.git"), None);
+        let unknown = NginxPattern::new(r"(a)\1", false);
+        assert_eq!(unknown.is_match(b"b"), None);
+        let plain = NginxPattern::new(r"\.(jpe?g|PNG)$", true);
+        assert!(plain.is_exact());
+        assert_eq!(plain.is_match(b"/a.png"), Some(true));
+        assert_eq!(plain.is_match(b"/a.png/x"), Some(false));
     }
 
     #[test]

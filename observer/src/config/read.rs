@@ -9,7 +9,7 @@ use super::error::{ConfigError, Problem};
 use super::path::normalize;
 use super::pattern::{PathRule, PatternError};
 
-const PROTOCOLS: [&str; 8] = ["http", "https", "grpc", "grpcs", "tcp", "tls", "tls_passthrough", "udp"];
+const PROTOCOLS: [&str; 10] = ["http", "https", "grpc", "grpcs", "ws", "wss", "tcp", "tls", "tls_passthrough", "udp"];
 
 /// The names of one kind of thing, each with its line, so that a second one is found.
 pub struct Names {
@@ -48,7 +48,7 @@ pub fn protocol<'a>(value: &Value<'a>) -> Result<&'a str, ConfigError> {
     if PROTOCOLS.contains(&text) {
         return Ok(text);
     }
-    let next = "give one of http, https, grpc, grpcs, tcp, tls, tls_passthrough, udp";
+    let next = "give one of http, https, grpc, grpcs, ws, wss, tcp, tls, tls_passthrough, udp";
     Err(value.fail(Problem::value(text, "a protocol", next)))
 }
 

@@ -19,6 +19,8 @@ use families::{CONNECTIONS, DATASTORE_REACHABLE, METRIC_ERRORS};
 use kong::{Exchanges, PerGateway};
 use own::{Own, register};
 
+pub use own::ConfigAges;
+
 /// Services that get their own series, over all gateways; about 8 KiB each (measured with one status). The rest share [`OTHER`].
 pub const MAX_SERVICES: usize = 1_000;
 /// Status codes that get their own series, for each service. IANA lists 63, gateways add a dozen.
@@ -226,6 +228,11 @@ impl Metrics {
     pub fn gateways(&self, observed: usize) {
         let observed = i64::try_from(observed).unwrap_or(i64::MAX);
         self.own.gateways.set(observed);
+    }
+
+    /// The gauge of the configuration's age, for whoever reads the configuration.
+    pub fn config_ages(&self) -> ConfigAges {
+        ConfigAges(self.own.config_ages.clone())
     }
 
     /// Exchanges that a series limit put under [`OTHER`] so far, for a warning at the first.

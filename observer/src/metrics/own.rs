@@ -1,6 +1,8 @@
 //! The observer's own families: what it saw, what it left out and why, what it lost.
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use std::time::Duration;
+
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 pub(super) struct Own {
     pub(super) unattributed: IntCounterVec,
@@ -15,6 +17,19 @@ pub(super) struct Own {
     pub(super) pairs: IntCounterVec,
     pub(super) gateways: IntGauge,
     pub(super) limited: IntCounter,
+    pub(super) config_ages: IntGaugeVec,
+}
+
+/// Sets `observer_config_age_seconds`; it may be set from another thread than the pipeline's.
+#[derive(Clone, Debug)]
+pub struct ConfigAges(pub(super) IntGaugeVec);
+
+impl ConfigAges {
+    /// How long ago, in whole seconds, `source` was last known to say what the observer goes by.
+    pub fn set(&self, source: &str, age: Duration) {
+        let seconds = i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
+        self.0.with_label_values(&[source]).set(seconds);
+    }
 }
 
 impl Own {
@@ -73,6 +88,16 @@ impl Own {
             limited: one(
                 "observer_series_limited_total",
                 "Exchanges counted under the label value __other__ because a family's series limit was reached",
+            ),
+            config_ages: register(
+                registry,
+                IntGaugeVec::new(
+                    Opts::new(
+                        "observer_config_age_seconds",
+                        "Seconds since a source of the configuration was last read well or found unchanged, by source",
+                    ),
+                    &["source"],
+                ),
             ),
         }
     }

@@ -1,5 +1,6 @@
 //! What becomes of the clients' exchanges.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::attribution::{Attributed, Peer, RequestFacts, Scheme, UpstreamFacts};
@@ -76,6 +77,7 @@ impl Pipeline {
     fn client_ended(&mut self, socket: Cookie, exchange: &Exchange, ending: Ending) {
         let Some(connection) = self.connections.get(&socket) else { return };
         let (gateway, is_internal) = (connection.gateway, connection.is_internal);
+        let local = connection.opened.local.ip();
         if let Some(head) = &exchange.request.head {
             self.pairing.client_done(connection.process, head.target(), exchange.id);
         }
@@ -94,13 +96,20 @@ impl Pipeline {
                 if let Some(rule) = rule {
                     self.metrics.inferred(rule.name());
                 }
-                self.count(exchange, status, rule, gateway);
+                self.count(exchange, status, rule, gateway, local);
             }
         }
     }
 
-    fn count(&mut self, exchange: &Exchange, status: u16, rule: Option<Rule>, gateway: GatewayId) {
-        match self.attribute(exchange) {
+    fn count(
+        &mut self,
+        exchange: &Exchange,
+        status: u16,
+        rule: Option<Rule>,
+        gateway: GatewayId,
+        local: Option<SocketAddr>,
+    ) {
+        match self.attribute(exchange, local) {
             Attributed::Unattributed => {
                 self.metrics.unattributed(status);
                 self.metrics.filtered("unattributed", 1);
@@ -139,7 +148,7 @@ impl Pipeline {
         cut(to).saturating_sub(cut(from))
     }
 
-    fn attribute(&mut self, exchange: &Exchange) -> Attributed {
+    fn attribute(&mut self, exchange: &Exchange, local: Option<SocketAddr>) -> Attributed {
         let Some(head) = exchange.request.head.as_deref() else {
             return Attributed::Unattributed;
         };
@@ -149,6 +158,7 @@ impl Pipeline {
         let headers = |name: &str| head.header(name);
         let request = RequestFacts {
             method: head.method(),
+            local,
             scheme: Scheme::Http,
             host: head.host(),
             path: head.path(),

@@ -31,10 +31,7 @@ impl Datastore {
 
     /// Its host name, if it has one.
     pub fn name(&self) -> Option<&str> {
-        match &self.address {
-            Some(Address::Tcp { host, .. }) if host.parse::<IpAddr>().is_err() => Some(host),
-            _ => None,
-        }
+        self.address.as_ref().and_then(name_of)
     }
 
     /// Its host name's addresses.
@@ -85,6 +82,14 @@ impl Datastore {
             (Some(Address::Unix(path)), Endpoint::Unix(remote)) => **remote == *path.as_bytes(),
             _ => false,
         }
+    }
+}
+
+/// An address's host name, if it has one.
+pub fn name_of(address: &Address) -> Option<&str> {
+    match address {
+        Address::Tcp { host, .. } => host.parse::<IpAddr>().is_err().then_some(&**host),
+        Address::Unix(_) => None,
     }
 }
 

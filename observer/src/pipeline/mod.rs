@@ -45,6 +45,28 @@ pub struct Options {
     pub per_gateway_label: bool,
 }
 
+/// What a new configuration changes.
+pub struct Reconfiguration {
+    /// Services and routes; what names resolved to so far is taken over.
+    pub attribution: Attribution,
+    /// The datastore.
+    pub datastore: Option<Address>,
+}
+
+impl std::fmt::Debug for Reconfiguration {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reconfiguration").field("datastore", &self.datastore).finish_non_exhaustive()
+    }
+}
+
+impl Reconfiguration {
+    /// Host names whose addresses are wanted.
+    pub fn names(&self) -> Vec<String> {
+        let datastore = self.datastore.as_ref().and_then(datastore::name_of);
+        self.attribution.names().chain(datastore).map(str::to_owned).collect()
+    }
+}
+
 /// From events to metrics.
 pub struct Pipeline {
     options: Options,
@@ -92,6 +114,20 @@ impl Pipeline {
     /// Gateways that run now.
     pub fn gateways(&self) -> usize {
         self.gateways.alive()
+    }
+
+    /// Goes on with another configuration. Exchanges under way are attributed by it when they end; no count is lost.
+    pub fn reconfigure(&mut self, new: Reconfiguration) {
+        let mut attribution = new.attribution;
+        attribution.take_over(&mut self.attribution);
+        self.attribution = attribution;
+        if self.options.datastore == new.datastore {
+            return;
+        }
+        self.datastore = Datastore::new(new.datastore.clone());
+        let upstreams = self.connections.values().filter(|connection| connection.opened.role == Role::Upstream);
+        upstreams.for_each(|connection| self.datastore.found(&connection.opened));
+        self.options.datastore = new.datastore;
     }
 
     /// Takes one event.

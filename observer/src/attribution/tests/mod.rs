@@ -1,5 +1,6 @@
 //! Tables of requests over real-looking configurations.
 
+mod nginx;
 mod router;
 
 use std::net::SocketAddr;
@@ -9,7 +10,15 @@ use crate::config::Config;
 
 /// A plain GET without headers.
 fn get<'a>(host: &'a str, path: &'a str) -> RequestFacts<'a> {
-    RequestFacts { method: "GET", scheme: Scheme::Http, host: Some(host), path, sni: None, headers: &|_| None }
+    RequestFacts {
+        method: "GET",
+        local: None,
+        scheme: Scheme::Http,
+        host: Some(host),
+        path,
+        sni: None,
+        headers: &|_| None,
+    }
 }
 
 fn kong(text: &str) -> Attribution {

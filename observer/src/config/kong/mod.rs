@@ -1,6 +1,7 @@
 //! Kong's declarative file. The rules are those of Kong's own schema (`kong/db/schema/`), as far as the observer reads
 //! it; what Kong alone checks is passed over.
 
+pub mod admin;
 mod keys;
 mod values;
 
@@ -41,15 +42,7 @@ pub fn parse(document: &Document) -> Result<Config> {
         &["_format_version", "services", "routes", "upstreams", "targets"],
         &[known::DOCUMENT, known::ENTITIES, known::PLUGIN_ENTITIES],
     )?;
-    let mut reader = Reader {
-        path_rule: format_version(&top)?,
-        service_names: Names::new("service"),
-        route_names: Names::new("route"),
-        upstream_names: Names::new("upstream"),
-        services: HashMap::new(),
-        upstreams: HashMap::new(),
-        config: Config::default(),
-    };
+    let mut reader = Reader::new(format_version(&top)?);
     for service in top.list("services")? {
         reader.service(&service)?;
     }
@@ -94,6 +87,18 @@ struct Reader {
 }
 
 impl Reader {
+    fn new(path_rule: PathReader) -> Self {
+        Self {
+            path_rule,
+            service_names: Names::new("service"),
+            route_names: Names::new("route"),
+            upstream_names: Names::new("upstream"),
+            services: HashMap::new(),
+            upstreams: HashMap::new(),
+            config: Config::default(),
+        }
+    }
+
     fn service(&mut self, value: &Value<'_>) -> Result<()> {
         let fields = value.fields(SERVICE, &[known::ENTITY, known::SERVICE])?;
         let place = self.config.services.len();

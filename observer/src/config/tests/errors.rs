@@ -1,8 +1,8 @@
 //! The exact words of every error.
 
-use std::path::Path;
+use std::path::PathBuf;
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError, Sources};
 
 /// The error of Kong's file `_format_version: "3.0"` with `text` from line 2 on.
 fn kong_error(text: &str) -> String {
@@ -80,7 +80,7 @@ fn bad_values_say_what_is_wanted() {
         ),
         (
             "services:\n- {host: a, protocol: htp}",
-            "3: services[0].protocol: \"htp\" is not a protocol; give one of http, https, grpc, grpcs, tcp, tls, \
+            "3: services[0].protocol: \"htp\" is not a protocol; give one of http, https, grpc, grpcs, ws, wss, tcp, tls, \
              tls_passthrough, udp",
         ),
         ("services:\n- {host: a, path: b}", "3: services[0].path: \"b\" is not a path; start it with /"),
@@ -198,9 +198,13 @@ fn broken_yaml_names_its_line() {
     }
 }
 
+fn load(own: Option<PathBuf>, kong: Option<PathBuf>) -> Result<Config, ConfigError> {
+    Ok(Sources { own, kong, nginx: None }.read()?.config())
+}
+
 #[test]
 fn files_that_cannot_be_read_say_so() {
-    let error = Config::load(Some(Path::new("/nonexistent/o.yml")), None).unwrap_err();
+    let error = load(Some("/nonexistent/o.yml".into()), None).unwrap_err();
     assert_eq!(
         error.to_string(),
         "/nonexistent/o.yml: cannot be read: No such file or directory (os error 2); give the path of a text file \
@@ -209,8 +213,8 @@ fn files_that_cannot_be_read_say_so() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("kong.yml");
     std::fs::write(&path, b"\xff\xfe").unwrap();
-    let error = Config::load(None, Some(&path)).unwrap_err().to_string();
+    let error = load(None, Some(path.clone())).unwrap_err().to_string();
     assert!(error.contains("invalid utf-8 sequence"), "{error}");
     std::fs::write(&path, super::KONG_2_1).unwrap();
-    assert_eq!(Config::load(None, Some(&path)).unwrap().services.len(), 2);
+    assert_eq!(load(None, Some(path.clone())).unwrap().services.len(), 2);
 }

@@ -1,6 +1,7 @@
 //! Real-looking files of every format.
 
 mod errors;
+mod merge;
 
 use proptest::prelude::*;
 
@@ -216,23 +217,6 @@ fn an_empty_own_file_configures_nothing() {
     for text in ["", "# nothing\n", "{}", "services:\n"] {
         assert_eq!(Config::parse_own("o.yml", text).unwrap(), Config::default(), "{text:?}");
     }
-}
-
-#[test]
-fn the_own_files_services_and_upstreams_replace_kongs() {
-    let kong = Config::parse_kong("kong.yml", KONG_2_1).unwrap();
-    let own = "
-services: [{name: reports, host: h}]
-upstreams: [{name: cart-upstream, targets: ['a:1']}]
-datastore: d:1
-";
-    let merged = Config::merge(Config::parse_own("o.yml", own).unwrap(), kong);
-    let names: Vec<_> = merged.services.iter().map(|s| &*s.name).collect();
-    assert_eq!(names, ["reports", "cart"]);
-    assert_eq!(merged.services[0].endpoint, Endpoint::tcp("h", 80));
-    assert_eq!(merged.upstreams.len(), 1);
-    assert_eq!(merged.upstreams[0].targets, [Endpoint::tcp("a", 1)]);
-    assert_eq!(merged.datastore, Some(Endpoint::tcp("d", 1)));
 }
 
 proptest! {
