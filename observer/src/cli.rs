@@ -1,12 +1,15 @@
 //! The command line.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use ipnet::IpNet;
+
 use crate::config::Endpoint;
+use crate::exposition::auth::Role;
+use crate::exposition::listen::{Listen, network};
 use crate::host::selector::Selector;
 
 /// Watches an API gateway from outside and serves its Kong metrics.
@@ -39,6 +42,8 @@ pub enum Command {
     Record(RecordArgs),
     /// Print the metrics that a recorded file gives
     Replay(ReplayArgs),
+    /// Give a user a new token for the metrics page, and print it once
+    Token(TokenArgs),
 }
 
 /// Which gateways to watch.
@@ -73,15 +78,50 @@ pub struct ConfigArgs {
 /// Options of `run`.
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
-    /// Where to serve the metrics; repeatable
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9542")]
-    pub listen: Vec<SocketAddr>,
+    /// The metrics page
+    #[command(flatten)]
+    pub surface: SurfaceArgs,
     /// Gateways
     #[command(flatten)]
     pub gateways: GatewayArgs,
     /// Services
     #[command(flatten)]
     pub config: ConfigArgs,
+}
+
+/// Where the metrics are served, and to whom.
+#[derive(Debug, Clone, Args)]
+pub struct SurfaceArgs {
+    /// Where to serve the metrics, repeatable: ADDR:PORT or unix:/PATH, then rules after commas: allow=CIDR,
+    /// paths=/PATH, name=HOST (each repeatable), cert=FILE,key=FILE (TLS), client-ca=FILE (mutual TLS), mode=0600
+    /// (unix)
+    #[arg(long, value_name = "ADDR:PORT[,RULE]...", default_value = "127.0.0.1:9542")]
+    pub listen: Vec<Listen>,
+    /// Serve these addresses only, on every TCP listener without an allow= of its own; repeatable
+    #[arg(long, value_name = "CIDR", value_parser = network)]
+    pub allow: Vec<IpNet>,
+    /// Believe X-Forwarded-For from these proxies; repeatable
+    #[arg(long, value_name = "CIDR", value_parser = network)]
+    pub trust_proxy: Vec<IpNet>,
+    /// Users and the digests of their tokens, as `observer token` writes them; then reading needs a token
+    #[arg(long, value_name = "FILE")]
+    pub auth_file: Option<PathBuf>,
+    /// Serve other hosts without users, allow-list or TLS
+    #[arg(long)]
+    pub insecure: bool,
+}
+
+/// Options of `token`.
+#[derive(Debug, Clone, Args)]
+pub struct TokenArgs {
+    /// The user's name
+    pub user: String,
+    /// metrics (may read) or admin (may change things too)
+    #[arg(long)]
+    pub role: Role,
+    /// The file to write to; made if there is none
+    #[arg(long, value_name = "FILE")]
+    pub auth_file: PathBuf,
 }
 
 /// Options of `record`.
@@ -130,13 +170,13 @@ mod tests {
         let named = Cli::parse_from(["observer", "run", "--gateway", "port:80", "--listen", "[::1]:9"]);
         assert!(bare.command.is_none());
         let Some(Command::Run(run)) = named.command else { panic!("no run in {named:?}") };
-        assert_eq!((bare.run.listen, bare.run.gateways.gateways), (run.listen, run.gateways.gateways));
+        assert_eq!((bare.run.surface.listen, bare.run.gateways.gateways), (run.surface.listen, run.gateways.gateways));
     }
 
     #[test]
     fn metrics_are_served_on_loopback_unless_told_otherwise() {
         let cli = Cli::parse_from(["observer"]);
-        assert_eq!(cli.run.listen, ["127.0.0.1:9542".parse().unwrap()]);
+        assert_eq!(cli.run.surface.listen, [Listen::tcp("127.0.0.1:9542".parse().unwrap())]);
     }
 
     #[test]

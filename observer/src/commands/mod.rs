@@ -2,6 +2,7 @@
 
 mod check;
 mod run;
+mod token;
 
 use std::process::ExitCode;
 
@@ -10,6 +11,9 @@ use anyhow::Result;
 use crate::attribution::Attribution;
 use crate::cli::{Cli, Command, ConfigArgs};
 use crate::config::{Config, ConfigError};
+use crate::exposition::auth::AuthError;
+use crate::exposition::listen::Exposed;
+use crate::exposition::server::ListenError;
 use crate::metrics::{self, Metrics};
 use crate::pipeline::{self, Pipeline};
 
@@ -21,12 +25,18 @@ pub fn main(cli: Cli) -> ExitCode {
     let result = match cli.command.unwrap_or(Command::Run(cli.run)) {
         Command::Run(args) => run::run(&args),
         Command::Check => check::check(),
+        Command::Token(args) => token::token(&args),
         Command::Record(_) | Command::Replay(_) => todo!(),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
-        if error.is::<ConfigError>() { ExitCode::from(BAD_INPUT) } else { ExitCode::FAILURE }
+        if is_bad_input(&error) { ExitCode::from(BAD_INPUT) } else { ExitCode::FAILURE }
     })
+}
+
+fn is_bad_input(error: &anyhow::Error) -> bool {
+    let is_of_tls = || matches!(error.downcast_ref(), Some(ListenError::Tls(_)));
+    error.is::<ConfigError>() || error.is::<Exposed>() || error.is::<AuthError>() || is_of_tls()
 }
 
 /// A pipeline for this configuration.

@@ -1,6 +1,7 @@
 //! `observer run`.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Context, Result};
@@ -11,7 +12,9 @@ use crate::agent::{self, Sink, Stop};
 use crate::capture::realtime_offset_ns;
 use crate::cli::RunArgs;
 use crate::event::Event;
-use crate::exposition::server::{self, Limits, Pages, Readiness};
+use crate::exposition::auth::Auth;
+use crate::exposition::listen;
+use crate::exposition::server::{self, Access, Limits, Pages, Readiness};
 use crate::exposition::text;
 use crate::host::selector::Selection;
 use crate::pipeline::Pipeline;
@@ -21,6 +24,10 @@ const SERVING_THREADS: usize = 2;
 
 /// Runs until SIGINT or SIGTERM.
 pub fn run(args: &RunArgs) -> Result<ExitCode> {
+    let surface = &args.surface;
+    if !surface.insecure {
+        listen::check_exposed(&surface.listen, &surface.allow, surface.auth_file.is_some())?;
+    }
     let config = super::load(&args.config)?;
     let pipeline = super::pipeline(&args.config, &config, realtime_offset_ns());
     let selection = Selection::new(args.gateways.gateways.clone());
@@ -34,12 +41,17 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
 }
 
 async fn serve(args: &RunArgs, selection: Selection, pipeline: Pipeline) -> Result<()> {
-    let listeners = server::bind(&args.listen).await?;
+    let surface = &args.surface;
+    let registry = pipeline.metrics().registry();
+    let auth = surface.auth_file.as_deref().map(|file| Auth::open(file, registry)).transpose()?;
+    let access = Access { allow: surface.allow.clone(), trusted: surface.trust_proxy.clone() };
+    let listeners = server::bind(&surface.listen, &access).await?;
     let (readiness, is_ready) = watch::channel(Readiness::Waiting("the kernel part to be attached".into()));
     let pages = Pages {
-        registry: pipeline.metrics().registry().clone(),
+        registry: registry.clone(),
         readiness: is_ready,
         text: text::Options { own_metrics: !args.config.no_own_metrics },
+        auth: auth.map(Arc::new),
     };
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
 
@@ -63,8 +75,8 @@ async fn serve(args: &RunArgs, selection: Selection, pipeline: Pipeline) -> Resu
         }
         stop.ask();
     };
-    for address in &args.listen {
-        log::info!("serving http://{address}/metrics");
+    for listener in &listeners {
+        log::info!("serving {listener}");
     }
     server::serve(listeners, pages, Limits::default(), shutdown).await;
     let result = match result {

@@ -8,7 +8,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::{GRACE, Limits, ListenError, Pages, Readiness, bind, serve};
+use super::{Access, GRACE, Limits, ListenError, Pages, Readiness, bind, serve};
+use crate::exposition::listen::Listen;
 use crate::exposition::text;
 use crate::metrics::{Metrics, Options};
 
@@ -31,8 +32,8 @@ fn served_within(limits: Limits, listeners: usize) -> Served {
     let metrics = Metrics::new(Options::default());
     let (readiness, receiver) = watch::channel(Readiness::Waiting("the first scan".into()));
     let pages =
-        Pages { registry: metrics.registry().clone(), readiness: receiver, text: text::Options { own_metrics: false } };
-    let bound = runtime.block_on(bind(&vec![loopback(0); listeners])).unwrap();
+        Pages { registry: metrics.registry().clone(), readiness: receiver, text: text::Options { own_metrics: false }, auth: None };
+    let bound = runtime.block_on(bind(&vec![Listen::tcp(loopback(0)); listeners], &Access::default())).unwrap();
     let addresses = bound.iter().map(|l| l.local_addr().unwrap()).collect();
     let (stop, stopped) = oneshot::channel();
     let server = runtime.spawn(serve(bound, pages, limits, async {
@@ -273,8 +274,8 @@ fn a_taken_port_is_named_with_what_to_do() {
     let runtime = Runtime::new().unwrap();
     let taken = std::net::TcpListener::bind(loopback(0)).unwrap();
     let address = taken.local_addr().unwrap();
-    let error = runtime.block_on(bind(&[loopback(0), address])).unwrap_err();
-    assert!(matches!(error, ListenError::Taken(a) if a == address));
+    let error = runtime.block_on(bind(&[Listen::tcp(loopback(0)), Listen::tcp(address)], &Access::default())).err().unwrap();
+    assert!(matches!(&error, ListenError::Taken(a) if *a == address.to_string()));
     let message = error.to_string();
     assert!(message.contains(&address.to_string()), "{message}");
     assert!(message.contains("taken"), "{message}");
@@ -286,7 +287,7 @@ fn an_address_of_another_host_is_named_with_what_to_do() {
     let runtime = Runtime::new().unwrap();
     // A documentation address (RFC 5737), which no host has.
     let address: SocketAddr = "192.0.2.1:0".parse().unwrap();
-    let error = runtime.block_on(bind(&[address])).unwrap_err();
-    assert!(matches!(error, ListenError::Foreign(a) if a == address));
+    let error = runtime.block_on(bind(&[Listen::tcp(address)], &Access::default())).err().unwrap();
+    assert!(matches!(&error, ListenError::Foreign(a) if *a == address.to_string()));
     assert!(error.to_string().contains("--listen"));
 }

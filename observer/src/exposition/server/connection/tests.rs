@@ -1,5 +1,6 @@
 //! Over pipes and a clock that moves only when all wait: the limits at their real lengths, exact and at once.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -7,6 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
+use super::super::access::Ends;
 use super::super::pages;
 use super::*;
 use crate::exposition::server::{Pages, Readiness};
@@ -25,10 +27,10 @@ struct Client {
 fn connected(pipe_bytes: usize) -> Client {
     let (_, readiness) = watch::channel(Readiness::Ready);
     let registry = Metrics::new(Options::default()).registry().clone();
-    let pages = Pages { registry, readiness, text: text::Options { own_metrics: false } };
+    let pages = Pages { registry, readiness, text: text::Options { own_metrics: false }, auth: None };
     let (pipe, io) = duplex(pipe_bytes);
     let (stop, stopped) = watch::channel(());
-    let server = tokio::spawn(serve(io, pages::service(pages), Limits::default(), stopped));
+    let server = tokio::spawn(serve(io, ForPeer::new(pages::service(pages), Peer { ends: Ends::default(), rules: Arc::default() }), Limits::default(), stopped));
     Client { pipe, server, stop, began: Instant::now() }
 }
 
