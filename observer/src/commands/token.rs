@@ -12,6 +12,8 @@ pub fn token(args: &TokenArgs) -> Result<ExitCode> {
     let token = auth::add(&args.auth_file, &args.user, args.role)?;
     println!("{}", token.reveal());
     let (user, role) = (&args.user, args.role);
-    eprintln!("a token for {user} ({role}), shown this once: send it as Kong-Admin-Token, as a bearer's or by basic auth");
+    eprintln!(
+        "a token for {user} ({role}), shown this once: send it as Kong-Admin-Token, as a bearer's or by basic auth"
+    );
     Ok(ExitCode::SUCCESS)
 }

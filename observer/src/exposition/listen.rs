@@ -60,7 +60,9 @@ pub enum NotAListener {
     #[error("{0:?} is no address; give ADDR:PORT, [ADDR6]:PORT or unix:/PATH, then options after commas")]
     Address(String),
     /// Not an option, or one for the other kind of address.
-    #[error("{0:?} is no option here; there are allow=CIDR, paths=/PATH, name=HOST, cert=FILE, key=FILE, client-ca=FILE, and for unix: mode=0600")]
+    #[error(
+        "{0:?} is no option here; there are allow=CIDR, paths=/PATH, name=HOST, cert=FILE, key=FILE, client-ca=FILE, and for unix: mode=0600"
+    )]
     Option(String),
     /// A value that cannot be read.
     #[error("{option}={value} cannot be read; write it as {example}")]

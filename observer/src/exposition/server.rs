@@ -21,8 +21,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-pub use self::bind::{Access, Bound, ListenError, bind};
 pub use self::answer::CONTENT_TYPE;
+pub use self::bind::{Access, Bound, ListenError, bind};
 pub use self::pages::{Pages, Readiness};
 pub use self::tls::TlsError;
 

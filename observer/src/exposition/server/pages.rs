@@ -158,7 +158,9 @@ impl Pages {
         let (status, text) = match denied {
             Denied::Missing => (StatusCode::UNAUTHORIZED, "a token is needed; `observer token` makes one"),
             Denied::Unknown => (StatusCode::UNAUTHORIZED, "this token is not known; `observer token` makes a new one"),
-            Denied::Forbidden => (StatusCode::FORBIDDEN, "this token may only read; changes need one with the role admin"),
+            Denied::Forbidden => {
+                (StatusCode::FORBIDDEN, "this token may only read; changes need one with the role admin")
+            }
         };
         if denied == Denied::Unknown {
             sleep(auth.delay(asked.peer.client(&asked.headers))).await;

@@ -65,8 +65,11 @@ impl Tls {
 
 fn config(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
     let chain = certificates("a certificate", &files.cert)?;
-    let key = PrivateKeyDer::from_pem_file(&files.key)
-        .map_err(|source| TlsError::File { what: "a private key", file: files.key.clone(), source })?;
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|source| TlsError::File {
+        what: "a private key",
+        file: files.key.clone(),
+        source,
+    })?;
     let pair = |source| TlsError::Pair { files: files.clone(), source };
     let provider = Arc::new(default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
@@ -87,10 +90,9 @@ fn config(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
 fn roots(file: &Path) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates("an authority's certificate", file)? {
-        roots.add(certificate).map_err(|error| TlsError::ClientCa {
-            file: file.to_owned(),
-            source: io::Error::other(error),
-        })?;
+        roots
+            .add(certificate)
+            .map_err(|error| TlsError::ClientCa { file: file.to_owned(), source: io::Error::other(error) })?;
     }
     Ok(roots)
 }

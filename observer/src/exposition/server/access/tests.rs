@@ -92,7 +92,9 @@ fn host_must_be_a_name_of_the_listener() {
     for own in ["localhost", "LOCALHOST:9542", "127.0.0.1:9542", "127.0.0.1", "obs.example:80"] {
         assert_eq!(near.check_origin(&headers(&[("Host", own)])), Ok(()), "{own}");
     }
-    for foreign in ["", "evil.example", "127.0.0.2", "localhost.evil.example", "localhost:", "localhost:x", "a@localhost"] {
+    for foreign in
+        ["", "evil.example", "127.0.0.2", "localhost.evil.example", "localhost:", "localhost:x", "a@localhost"]
+    {
         assert_eq!(near.check_origin(&headers(&[("Host", foreign)])), Err(Foreign::Host), "{foreign}");
     }
     assert_eq!(near.check_origin(&headers(&[])), Err(Foreign::Host));
@@ -112,7 +114,9 @@ fn an_origin_must_be_the_one_that_was_asked() {
     let near = peer(LOOPBACK, "127.0.0.1:1", &[], &[]);
     let with = |origin: &str| near.check_origin(&headers(&[("Host", "localhost:9542"), ("Origin", origin)]));
     assert_eq!(with("http://localhost:9542"), Ok(()));
-    for foreign in ["null", "http://localhost", "https://localhost:9542", "http://localhost:9543", "http://evil.example"] {
+    for foreign in
+        ["null", "http://localhost", "https://localhost:9542", "http://localhost:9543", "http://evil.example"]
+    {
         assert_eq!(with(foreign), Err(Foreign::Origin), "{foreign}");
     }
 }

@@ -30,7 +30,12 @@ fn connected(pipe_bytes: usize) -> Client {
     let pages = Pages { registry, readiness, text: text::Options { own_metrics: false }, auth: None };
     let (pipe, io) = duplex(pipe_bytes);
     let (stop, stopped) = watch::channel(());
-    let server = tokio::spawn(serve(io, ForPeer::new(pages::service(pages), Peer { ends: Ends::default(), rules: Arc::default() }), Limits::default(), stopped));
+    let server = tokio::spawn(serve(
+        io,
+        ForPeer::new(pages::service(pages), Peer { ends: Ends::default(), rules: Arc::default() }),
+        Limits::default(),
+        stopped,
+    ));
     Client { pipe, server, stop, began: Instant::now() }
 }
 
