@@ -106,6 +106,12 @@ pub struct SurfaceArgs {
     /// Users and the digests of their tokens, as `observer token` writes them; then reading needs a token
     #[arg(long, value_name = "FILE")]
     pub auth_file: Option<PathBuf>,
+    /// Count nothing until the plugin is enabled by `POST /plugins`
+    #[arg(long)]
+    pub start_disabled: bool,
+    /// Where to keep what is enabled across restarts; made if there is none
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
     /// Serve other hosts without users, allow-list or TLS
     #[arg(long)]
     pub insecure: bool,

@@ -13,6 +13,7 @@ use crate::cli::{Cli, Command, ConfigArgs};
 use crate::config::{Config, ConfigError};
 use crate::exposition::auth::AuthError;
 use crate::exposition::listen::Exposed;
+use crate::exposition::plugins::StateError;
 use crate::exposition::server::ListenError;
 use crate::metrics::{self, Metrics};
 use crate::pipeline::{self, Pipeline};
@@ -36,7 +37,11 @@ pub fn main(cli: Cli) -> ExitCode {
 
 fn is_bad_input(error: &anyhow::Error) -> bool {
     let is_of_tls = || matches!(error.downcast_ref(), Some(ListenError::Tls(_)));
-    error.is::<ConfigError>() || error.is::<Exposed>() || error.is::<AuthError>() || is_of_tls()
+    error.is::<ConfigError>()
+        || error.is::<Exposed>()
+        || error.is::<AuthError>()
+        || error.is::<StateError>()
+        || is_of_tls()
 }
 
 /// A pipeline for this configuration.

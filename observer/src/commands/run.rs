@@ -14,6 +14,7 @@ use crate::cli::RunArgs;
 use crate::event::Event;
 use crate::exposition::auth::Auth;
 use crate::exposition::listen;
+use crate::exposition::plugins::{Plugins, Switch};
 use crate::exposition::server::{self, Access, Limits, Pages, Readiness};
 use crate::exposition::text;
 use crate::host::selector::Selection;
@@ -29,6 +30,8 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         listen::check_exposed(&surface.listen, &surface.allow, surface.auth_file.is_some())?;
     }
     let config = super::load(&args.config)?;
+    let services = config.services.iter().map(|service| Arc::clone(&service.name)).collect();
+    let plugins = Plugins::open(surface.state_dir.as_deref(), surface.start_disabled, services)?;
     let pipeline = super::pipeline(&args.config, &config, realtime_offset_ns());
     let selection = Selection::new(args.gateways.gateways.clone());
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -36,11 +39,11 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         .enable_all()
         .build()
         .context("cannot start the serving threads")?;
-    runtime.block_on(serve(args, selection, pipeline))?;
+    runtime.block_on(serve(args, selection, pipeline, Arc::new(plugins)))?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(args: &RunArgs, selection: Selection, pipeline: Pipeline) -> Result<()> {
+async fn serve(args: &RunArgs, selection: Selection, pipeline: Pipeline, plugins: Arc<Plugins>) -> Result<()> {
     let surface = &args.surface;
     let registry = pipeline.metrics().registry();
     let auth = surface.auth_file.as_deref().map(|file| Auth::open(file, registry)).transpose()?;
@@ -52,6 +55,7 @@ async fn serve(args: &RunArgs, selection: Selection, pipeline: Pipeline) -> Resu
         readiness: is_ready,
         text: text::Options { own_metrics: !args.config.no_own_metrics },
         auth: auth.map(Arc::new),
+        plugins: Arc::clone(&plugins),
     };
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
 
@@ -59,6 +63,7 @@ async fn serve(args: &RunArgs, selection: Selection, pipeline: Pipeline) -> Resu
     let (ended, mut end) = oneshot::channel();
     let observing = thread::Builder::new().name("pipeline".into()).spawn({
         let stop = stop.clone();
+        let pipeline = Switched { pipeline, switch: Arc::clone(plugins.switch()), seen: 0 };
         move || {
             // The server may have ended first.
             let _ = ended.send(observe(&selection, pipeline, &stop, || {
@@ -87,9 +92,34 @@ async fn serve(args: &RunArgs, selection: Selection, pipeline: Pipeline) -> Resu
     result
 }
 
-fn observe(selection: &Selection, mut pipeline: Pipeline, stop: &Stop, ready: impl FnOnce()) -> Result<()> {
-    let names = pipeline.names().map(str::to_owned).collect();
+fn observe(selection: &Selection, mut pipeline: Switched, stop: &Stop, ready: impl FnOnce()) -> Result<()> {
+    let names = pipeline.pipeline.names().map(str::to_owned).collect();
     agent::observe(selection, names, &mut pipeline, stop, ready)
+}
+
+/// A pipeline that counts what is enabled when an event is taken.
+struct Switched {
+    pipeline: Pipeline,
+    switch: Arc<Switch>,
+    /// The switch's version.
+    seen: u64,
+}
+
+impl Sink for Switched {
+    fn take(&mut self, event: &Event<'_>) {
+        if let Some(enabled) = self.switch.changed(&mut self.seen) {
+            self.pipeline.enable(enabled);
+        }
+        self.pipeline.take(event);
+    }
+
+    fn round(&mut self) -> Result<()> {
+        self.pipeline.round()
+    }
+
+    fn gateways(&self) -> Option<usize> {
+        Sink::gateways(&self.pipeline)
+    }
 }
 
 impl Sink for Pipeline {

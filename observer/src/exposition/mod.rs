@@ -3,5 +3,6 @@
 pub mod text;
 pub mod auth;
 pub mod listen;
+pub mod plugins;
 pub mod server;
 mod watched;

@@ -4,8 +4,9 @@
 
 mod accept;
 mod access;
-mod answer;
+pub(super) mod answer;
 mod bind;
+mod body;
 mod connection;
 mod pages;
 #[cfg(test)]
@@ -32,6 +33,10 @@ pub const GRACE: Duration = Duration::from_millis(500);
 /// What clients may use up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
+    /// A request's body; more is answered with 413.
+    pub body_bytes: usize,
+    /// For a whole body, from when it is asked for.
+    pub body_time: Duration,
     /// Request line and header lines; more is answered with 431 and the end of the connection.
     pub head_bytes: usize,
     /// For a whole head, from the connection's begin or the answer before it; so also how long a connection may idle.
@@ -43,9 +48,11 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 8 KiB, 10 s each way (all that Prometheus gives a scrape by default), 256 connections.
+    /// Heads of 8 KiB, bodies of 64 KiB, 10 s each way (all that Prometheus gives a scrape by default), 256 connections.
     fn default() -> Self {
         Limits {
+            body_bytes: 64 * 1024,
+            body_time: Duration::from_secs(10),
             head_bytes: 8 * 1024,
             head_time: Duration::from_secs(10),
             response_time: Duration::from_secs(10),
@@ -61,7 +68,7 @@ pub async fn serve(listeners: Vec<Bound>, pages: Pages, limits: Limits, shutdown
     // Nothing is ever sent: to drop `stop` is the signal.
     let (stop, stopped) = watch::channel(());
     let slots = Arc::new(Semaphore::new(limits.connections));
-    let shared = accept::Shared { service: pages::service(pages), limits, slots, stopped };
+    let shared = accept::Shared { service: pages::service(pages, limits), limits, slots, stopped };
     let mut servers = JoinSet::new();
     for listener in listeners {
         accept::spawn(&mut servers, listener, &shared);

@@ -94,7 +94,15 @@ impl Pipeline {
     }
 
     fn count(&mut self, exchange: &Exchange, status: u16, gateway: GatewayId) {
-        match self.attribute(exchange) {
+        let attributed = self.attribute(exchange);
+        let service = match &attributed {
+            Attributed::Service { service, .. } => Some(&**service),
+            Attributed::Unattributed => None,
+        };
+        if !self.enabled.counts(service) {
+            return self.metrics.filtered("disabled", 1);
+        }
+        match attributed {
             Attributed::Unattributed => {
                 self.metrics.unattributed(status);
                 self.metrics.filtered("unattributed", 1);

@@ -3,6 +3,7 @@
 
 mod clients;
 mod datastore;
+mod enabled;
 mod gauge;
 mod internal;
 #[cfg(test)]
@@ -22,6 +23,8 @@ use crate::exchange::Unobserved;
 use crate::gateways::{GatewayId, Gateways};
 use crate::metrics::Metrics;
 use crate::pairing::Pairing;
+
+pub use enabled::Enabled;
 
 use datastore::Datastore;
 use gauge::Gauge;
@@ -44,6 +47,7 @@ pub struct Options {
 /// From events to metrics.
 pub struct Pipeline {
     options: Options,
+    enabled: Enabled,
     gateways: Gateways,
     connections: FxHashMap<Cookie, Connection>,
     pairing: Pairing,
@@ -62,6 +66,7 @@ impl Pipeline {
             datastore: Datastore::new(options.datastore.clone()),
             gauge: Gauge::new(options.per_gateway_label),
             options,
+            enabled: Enabled::default(),
             gateways: Gateways::default(),
             connections: FxHashMap::default(),
             pairing: Pairing::default(),
@@ -85,6 +90,11 @@ impl Pipeline {
     /// Gateways that run now.
     pub fn gateways(&self) -> usize {
         self.gateways.alive()
+    }
+
+    /// Counts from now on what is enabled; what was counted stays.
+    pub fn enable(&mut self, enabled: Enabled) {
+        self.enabled = enabled;
     }
 
     /// Takes one event.

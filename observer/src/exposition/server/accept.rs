@@ -178,6 +178,7 @@ mod tests {
 
     use super::super::{Pages, Readiness, pages};
     use super::*;
+    use crate::exposition::plugins::Plugins;
     use crate::exposition::text;
     use crate::metrics::{Metrics, Options};
 
@@ -212,10 +213,16 @@ mod tests {
         let listener = Starved { failures: AtomicUsize::new(5), connection: Mutex::new(Some(io)) };
         let (_, readiness) = watch::channel(Readiness::Ready);
         let registry = Metrics::new(Options::default()).registry().clone();
-        let pages = Pages { registry, readiness, text: text::Options { own_metrics: false }, auth: None };
+        let plugins = Arc::new(Plugins::open(None, false, Vec::new()).unwrap());
+        let pages = Pages { registry, readiness, text: text::Options { own_metrics: false }, auth: None, plugins };
         let (_stop, stopped) = watch::channel(());
         let limits = Limits::default();
-        let shared = Shared { service: pages::service(pages), limits, slots: Arc::new(Semaphore::new(1)), stopped };
+        let shared = Shared {
+            service: pages::service(pages, Limits::default()),
+            limits,
+            slots: Arc::new(Semaphore::new(1)),
+            stopped,
+        };
         let began = Instant::now();
         tokio::spawn(run(listener, Door::default(), shared));
         client.write_all(b"GET /ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();

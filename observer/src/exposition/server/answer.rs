@@ -3,7 +3,7 @@
 use warp::http::{HeaderValue, Response, StatusCode, header};
 
 /// An answer with its whole body.
-pub(super) type Answer = Response<Vec<u8>>;
+pub(in crate::exposition) type Answer = Response<Vec<u8>>;
 
 /// Content type of the metrics and the other texts, spelt as the plugin spells it.
 pub const CONTENT_TYPE: &str = "text/plain; charset=UTF-8";
@@ -11,32 +11,39 @@ pub const CONTENT_TYPE: &str = "text/plain; charset=UTF-8";
 /// Content type of JSON, spelt as Kong spells it.
 const JSON: &str = "application/json; charset=utf-8";
 
-pub(super) fn plain(status: StatusCode, body: impl Into<Vec<u8>>) -> Answer {
+pub(in crate::exposition) fn plain(status: StatusCode, body: impl Into<Vec<u8>>) -> Answer {
     typed(status, CONTENT_TYPE, body.into())
 }
 
-pub(super) fn json(status: StatusCode, body: &serde_json::Value) -> Answer {
+pub(in crate::exposition) fn json(status: StatusCode, body: &serde_json::Value) -> Answer {
     typed(status, JSON, body.to_string().into_bytes())
 }
 
 /// `{"message":"..."}`, as Kong words its refusals.
-pub(super) fn message(status: StatusCode, text: &str) -> Answer {
+pub(in crate::exposition) fn message(status: StatusCode, text: &str) -> Answer {
     json(status, &serde_json::json!({ "message": text }))
 }
 
-pub(super) fn typed(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Answer {
+pub(in crate::exposition) fn typed(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Answer {
     let mut answer = Response::new(body);
     *answer.status_mut() = status;
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     answer
 }
 
-pub(super) fn not_found() -> Answer {
+/// No body.
+pub(in crate::exposition) fn empty(status: StatusCode) -> Answer {
+    let mut answer = Response::new(Vec::new());
+    *answer.status_mut() = status;
+    answer
+}
+
+pub(in crate::exposition) fn not_found() -> Answer {
     plain(StatusCode::NOT_FOUND, "no such page; the metrics are at /metrics, readiness is at /ready")
 }
 
 /// `allow` lists the methods that the page has.
-pub(super) fn not_allowed(allow: &'static str) -> Answer {
+pub(in crate::exposition) fn not_allowed(allow: &'static str) -> Answer {
     let text = match allow {
         "GET, HEAD" => "this page can only be read; use GET or HEAD",
         _ => "not a method of this page; its Allow header lists them",

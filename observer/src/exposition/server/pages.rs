@@ -3,17 +3,21 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use futures_util::Stream;
 use hyper_util::service::TowerToHyperService;
 use prometheus::Registry;
 use tokio::sync::watch;
 use tokio::time::sleep;
-use warp::Filter;
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use warp::{Buf, Filter};
 
+use super::Limits;
 use super::access::{Foreign, Peer, is_forwarded};
 use super::answer::{Answer, message, not_allowed, not_found, plain};
+use super::body;
 use super::connection::Answers;
 use crate::exposition::auth::{Auth, Denied, Role};
+use crate::exposition::plugins::{self, Plugins};
 use crate::exposition::text;
 
 /// Whether the observer sees everything yet.
@@ -37,15 +41,18 @@ pub struct Pages {
     /// The users; without any, everyone whom the listener's rules let in may read, and nobody change, save through a
     /// private UNIX socket.
     pub auth: Option<Arc<Auth>>,
+    /// What is enabled.
+    pub plugins: Arc<Plugins>,
 }
 
 /// The pages as the connections ask for them.
-pub(super) fn service(pages: Pages) -> impl Answers + Sync {
-    TowerToHyperService::new(warp::service(routes(Arc::new(pages))))
+pub(super) fn service(pages: Pages, limits: Limits) -> impl Answers + Sync {
+    TowerToHyperService::new(warp::service(routes(Arc::new(pages), limits)))
 }
 
 fn routes(
     pages: Arc<Pages>,
+    limits: Limits,
 ) -> impl Filter<Extract = (Answer,), Error = warp::Rejection> + Clone + Send + Sync + 'static {
     warp::method()
         .and(warp::path::full())
@@ -57,9 +64,10 @@ fn routes(
             headers,
             peer,
         })
-        .then(move |asked| {
+        .and(warp::body::stream())
+        .then(move |asked, body| {
             let pages = Arc::clone(&pages);
-            async move { pages.answer(&asked).await }
+            async move { pages.answer(&asked, body, limits).await }
         })
 }
 
@@ -71,20 +79,30 @@ struct Asked {
     peer: Peer,
 }
 
+impl Asked {
+    fn is_change(&self) -> bool {
+        self.method != Method::GET && self.method != Method::HEAD
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Page {
+enum Page<'a> {
     Root,
     Ready,
     Metrics,
+    Plugins,
+    /// With its id.
+    Plugin(&'a str),
 }
 
-impl Page {
-    fn at(path: &str) -> Option<Page> {
+impl<'a> Page<'a> {
+    fn at(path: &'a str) -> Option<Page<'a>> {
         match path {
             "/" => Some(Page::Root),
             "/ready" => Some(Page::Ready),
             "/metrics" => Some(Page::Metrics),
-            _ => None,
+            "/plugins" => Some(Page::Plugins),
+            _ => path.strip_prefix("/plugins/").filter(|id| !id.is_empty() && !id.contains('/')).map(Page::Plugin),
         }
     }
 
@@ -92,6 +110,8 @@ impl Page {
     fn methods(self) -> &'static str {
         match self {
             Page::Root | Page::Ready | Page::Metrics => "GET, HEAD",
+            Page::Plugins => "GET, HEAD, POST",
+            Page::Plugin(_) => "GET, HEAD, PATCH, DELETE",
         }
     }
 
@@ -106,7 +126,12 @@ impl Page {
 }
 
 impl Pages {
-    async fn answer(&self, asked: &Asked) -> Answer {
+    async fn answer(
+        &self,
+        asked: &Asked,
+        body: impl Stream<Item = Result<impl Buf, warp::Error>>,
+        limits: Limits,
+    ) -> Answer {
         if !asked.peer.is_allowed(&asked.headers) {
             return message(StatusCode::FORBIDDEN, "Your IP address is not allowed");
         }
@@ -123,12 +148,30 @@ impl Pages {
             Page::Root => plain(StatusCode::OK, "Kong Prometheus exporter, visit /metrics"),
             Page::Ready => self.ready(),
             Page::Metrics => self.metrics(),
+            Page::Plugins if asked.is_change() => self.change(asked, None, body, limits).await,
+            Page::Plugin(id) if asked.is_change() => self.change(asked, Some(id), body, limits).await,
+            Page::Plugins => plugins::list(&self.plugins),
+            Page::Plugin(id) => plugins::one(&self.plugins, id),
+        }
+    }
+
+    async fn change(
+        &self,
+        asked: &Asked,
+        id: Option<&str>,
+        body: impl Stream<Item = Result<impl Buf, warp::Error>>,
+        limits: Limits,
+    ) -> Answer {
+        let content_type = asked.headers.get(header::CONTENT_TYPE).map(|kind| kind.to_str().unwrap_or("?"));
+        match body::read(body, limits).await {
+            Ok(body) => plugins::change(&self.plugins, &asked.method, id, content_type, &body),
+            Err(refusal) => refusal,
         }
     }
 
     /// Whether this request may have this page.
-    async fn admit(&self, page: Page, asked: &Asked) -> Result<(), Answer> {
-        let is_change = asked.method != Method::GET && asked.method != Method::HEAD;
+    async fn admit(&self, page: Page<'_>, asked: &Asked) -> Result<(), Answer> {
+        let is_change = asked.is_change();
         if is_change {
             asked.peer.check_origin(&asked.headers).map_err(foreign)?;
         }

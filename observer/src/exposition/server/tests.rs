@@ -1,6 +1,7 @@
 mod auth;
 mod harness;
 mod limits;
+mod plugins;
 mod rules;
 mod tls;
 

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::super::access::Ends;
 use super::super::pages;
 use super::*;
+use crate::exposition::plugins::Plugins;
 use crate::exposition::server::{Pages, Readiness};
 use crate::exposition::text;
 use crate::metrics::{Metrics, Options};
@@ -27,12 +28,13 @@ struct Client {
 fn connected(pipe_bytes: usize) -> Client {
     let (_, readiness) = watch::channel(Readiness::Ready);
     let registry = Metrics::new(Options::default()).registry().clone();
-    let pages = Pages { registry, readiness, text: text::Options { own_metrics: false }, auth: None };
+    let plugins = Arc::new(Plugins::open(None, false, Vec::new()).unwrap());
+    let pages = Pages { registry, readiness, text: text::Options { own_metrics: false }, auth: None, plugins };
     let (pipe, io) = duplex(pipe_bytes);
     let (stop, stopped) = watch::channel(());
     let server = tokio::spawn(serve(
         io,
-        ForPeer::new(pages::service(pages), Peer { ends: Ends::default(), rules: Arc::default() }),
+        ForPeer::new(pages::service(pages, Limits::default()), Peer { ends: Ends::default(), rules: Arc::default() }),
         Limits::default(),
         stopped,
     ));

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use super::super::{Access, Limits, Pages, Readiness, bind, serve};
 use crate::exposition::auth::Auth;
 use crate::exposition::listen::Listen;
+use crate::exposition::plugins::Plugins;
 use crate::exposition::text;
 use crate::metrics::{Metrics, Options};
 
@@ -24,12 +25,24 @@ pub(super) struct Setup<'a> {
     pub(super) access: Access,
     pub(super) auth_file: Option<&'a Path>,
     pub(super) own_metrics: bool,
+    pub(super) state_dir: Option<&'a Path>,
+    pub(super) start_disabled: bool,
+    pub(super) services: &'a [&'a str],
 }
 
 impl Default for Setup<'_> {
     fn default() -> Self {
         let listen = vec![loopback(0).to_string()];
-        Setup { limits: Limits::default(), listen, access: Access::default(), auth_file: None, own_metrics: false }
+        Setup {
+            limits: Limits::default(),
+            listen,
+            access: Access::default(),
+            auth_file: None,
+            own_metrics: false,
+            state_dir: None,
+            start_disabled: false,
+            services: &[],
+        }
     }
 }
 
@@ -41,6 +54,7 @@ pub(super) struct Served {
     pub(super) stop: oneshot::Sender<()>,
     pub(super) server: JoinHandle<()>,
     pub(super) metrics: Metrics,
+    pub(super) plugins: Arc<Plugins>,
 }
 
 pub(super) fn served(listeners: usize) -> Served {
@@ -63,8 +77,10 @@ impl Setup<'_> {
         let registry = metrics.registry().clone();
         let (readiness, receiver) = watch::channel(Readiness::Waiting("the first scan".into()));
         let auth = self.auth_file.map(|file| Arc::new(Auth::open(file, &registry).unwrap()));
+        let services = self.services.iter().map(|name| Arc::from(*name)).collect();
+        let plugins = Arc::new(Plugins::open(self.state_dir, self.start_disabled, services).unwrap());
         let text = text::Options { own_metrics: self.own_metrics };
-        let pages = Pages { registry, readiness: receiver, text, auth };
+        let pages = Pages { registry, readiness: receiver, text, auth, plugins: Arc::clone(&plugins) };
         let listeners: Vec<Listen> = self.listen.iter().map(|text| text.parse().unwrap()).collect();
         let bound = runtime.block_on(bind(&listeners, &self.access)).unwrap();
         let addresses = bound.iter().filter_map(|bound| bound.local_addr()).collect();
@@ -72,7 +88,7 @@ impl Setup<'_> {
         let server = runtime.spawn(serve(bound, pages, self.limits, async {
             let _ = stopped.await;
         }));
-        Served { runtime, addresses, readiness, stop, server, metrics }
+        Served { runtime, addresses, readiness, stop, server, metrics, plugins }
     }
 }
 
