@@ -11,6 +11,7 @@ use crate::config::Endpoint;
 use crate::exposition::auth::Role;
 use crate::exposition::listen::{Listen, network};
 use crate::host::selector::Selector;
+use crate::metrics::Spoken;
 
 /// Watches an API gateway from outside and serves its Kong metrics.
 #[derive(Debug, Parser)]
@@ -70,6 +71,11 @@ pub struct ConfigArgs {
     /// Tell gateways apart by a label
     #[arg(long)]
     pub per_gateway_label: bool,
+    /// Which version of Kong's plugin to speak: 0.1, 0.3, or 3 with some of its switches after commas
+    /// (status_code_metrics, latency_metrics, bandwidth_metrics; without any, all of them). Repeatable: the first is
+    /// spoken, a scrape gets another by ?dialect=VERSION
+    #[arg(long = "dialect", value_name = "VERSION[,SWITCH]...", default_value = "0.1")]
+    pub dialects: Vec<Spoken>,
     /// Leave out the observer's own metrics
     #[arg(long)]
     pub no_own_metrics: bool,

@@ -5,8 +5,10 @@ mod run;
 mod token;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Result;
+use sha2::{Digest as _, Sha256};
 
 use crate::attribution::Attribution;
 use crate::cli::{Cli, Command, ConfigArgs};
@@ -15,7 +17,7 @@ use crate::exposition::auth::AuthError;
 use crate::exposition::listen::Exposed;
 use crate::exposition::plugins::StateError;
 use crate::exposition::server::ListenError;
-use crate::metrics::{self, Metrics};
+use crate::metrics::{self, Dialect, Metrics, Spoken};
 use crate::pipeline::{self, Pipeline};
 
 /// Exit code for what the person gave: a bad option or configuration.
@@ -51,8 +53,24 @@ fn pipeline(args: &ConfigArgs, config: &Config, realtime_offset_ns: u64) -> Pipe
         datastore: args.datastore.clone().or_else(|| config.datastore.clone()),
         per_gateway_label: args.per_gateway_label,
     };
-    let metrics = metrics::Options { per_gateway_label: args.per_gateway_label, ..metrics::Options::default() };
+    let today = |spoken: &Spoken| (spoken.dialect == Dialect::Today).then_some(spoken.switches);
+    let metrics = metrics::Options {
+        per_gateway_label: args.per_gateway_label,
+        classic: args.dialects.iter().any(|spoken| spoken.dialect != Dialect::Today),
+        today: args.dialects.iter().find_map(today),
+        node_id: node_id(),
+        ..metrics::Options::default()
+    };
     Pipeline::new(options, Attribution::new(config), Metrics::new(metrics))
+}
+
+/// Stands for this host in Kong 3's metrics: a UUID that tells nothing of the machine's own id (machine-id(5)).
+fn node_id() -> Arc<str> {
+    let machine = std::fs::read("/etc/machine-id").unwrap_or_default();
+    let digest = Sha256::digest([b"observer node_id ", machine.as_slice()].concat());
+    let hex: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    // RFC 9562, version 8: of our own making.
+    format!("{}-{}-8{}-8{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..]).into()
 }
 
 fn load(args: &ConfigArgs) -> Result<Config> {

@@ -18,6 +18,7 @@ use crate::exposition::plugins::{Plugins, Switch};
 use crate::exposition::server::{self, Access, Limits, Pages, Readiness};
 use crate::exposition::text;
 use crate::host::selector::Selection;
+use crate::metrics::ProcessMetrics;
 use crate::pipeline::Pipeline;
 
 /// Threads that serve: a scrape is encoded on one while another answers.
@@ -46,6 +47,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
 async fn serve(args: &RunArgs, selection: Selection, pipeline: Pipeline, plugins: Arc<Plugins>) -> Result<()> {
     let surface = &args.surface;
     let registry = pipeline.metrics().registry();
+    registry.register(Box::new(ProcessMetrics::default())).context("cannot tell of the observer's own process")?;
     let auth = surface.auth_file.as_deref().map(|file| Auth::open(file, registry)).transpose()?;
     let access = Access { allow: surface.allow.clone(), trusted: surface.trust_proxy.clone() };
     let listeners = server::bind(&surface.listen, &access).await?;
@@ -53,7 +55,8 @@ async fn serve(args: &RunArgs, selection: Selection, pipeline: Pipeline, plugins
     let pages = Pages {
         registry: registry.clone(),
         readiness: is_ready,
-        text: text::Options { own_metrics: !args.config.no_own_metrics },
+        text: text::Options { own_metrics: !args.config.no_own_metrics, ..text::Options::default() },
+        dialects: args.config.dialects.iter().map(|spoken| spoken.dialect).collect(),
         auth: auth.map(Arc::new),
         plugins: Arc::clone(&plugins),
     };

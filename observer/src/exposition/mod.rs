@@ -5,4 +5,5 @@ pub mod auth;
 pub mod listen;
 pub mod plugins;
 pub mod server;
+mod status;
 mod watched;

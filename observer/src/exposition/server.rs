@@ -8,6 +8,7 @@ pub(super) mod answer;
 mod bind;
 mod body;
 mod connection;
+mod negotiate;
 mod pages;
 #[cfg(test)]
 mod tests;
@@ -22,7 +23,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-pub use self::answer::CONTENT_TYPE;
+pub use self::answer::{CONTENT_TYPE, OPEN_METRICS_TYPE};
 pub use self::bind::{Access, Bound, ListenError, bind};
 pub use self::pages::{Pages, Readiness};
 pub use self::tls::TlsError;

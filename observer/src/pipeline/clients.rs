@@ -7,7 +7,7 @@ use crate::connection::{Connection, Moment};
 use crate::event::{Cookie, Endpoint, Nanoseconds, Origin};
 use crate::exchange::{Attempt, Ending, Exchange};
 use crate::gateways::GatewayId;
-use crate::metrics::Measured;
+use crate::metrics::{Measured, Source};
 use crate::verdict::Verdict;
 
 use super::Pipeline;
@@ -107,9 +107,9 @@ impl Pipeline {
                 self.metrics.unattributed(status);
                 self.metrics.filtered("unattributed", 1);
             }
-            Attributed::Service { service, .. } => {
+            Attributed::Service { service, route } => {
                 self.metrics.counted();
-                let measured = self.measure(exchange, status, gateway, service);
+                let measured = Measured { route, ..self.measure(exchange, status, gateway, service) };
                 self.metrics.count(&measured);
             }
         }
@@ -122,6 +122,12 @@ impl Pipeline {
         Measured {
             service,
             gateway: self.options.per_gateway_label.then(|| self.gateways.label(gateway)),
+            route: None,
+            source: if exchange.attempts.last().is_some_and(|attempt| attempt.header_ns.is_some()) {
+                Source::Service
+            } else {
+                Source::Kong
+            },
             status,
             request_bytes: request_bytes(exchange),
             response_bytes: exchange.response.bytes,

@@ -180,7 +180,7 @@ mod tests {
     use super::*;
     use crate::exposition::plugins::Plugins;
     use crate::exposition::text;
-    use crate::metrics::{Metrics, Options};
+    use crate::metrics::{Dialect, Metrics, Options};
 
     /// Has no descriptors the first few times, then one connection.
     struct Starved {
@@ -214,7 +214,14 @@ mod tests {
         let (_, readiness) = watch::channel(Readiness::Ready);
         let registry = Metrics::new(Options::default()).registry().clone();
         let plugins = Arc::new(Plugins::open(None, false, Vec::new()).unwrap());
-        let pages = Pages { registry, readiness, text: text::Options { own_metrics: false }, auth: None, plugins };
+        let pages = Pages {
+            registry,
+            readiness,
+            text: text::Options { own_metrics: false, ..text::Options::default() },
+            dialects: vec![Dialect::First],
+            auth: None,
+            plugins,
+        };
         let (_stop, stopped) = watch::channel(());
         let limits = Limits::default();
         let shared = Shared {

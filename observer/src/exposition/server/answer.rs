@@ -1,5 +1,9 @@
 //! The shapes of answers.
 
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use warp::http::{HeaderValue, Response, StatusCode, header};
 
 /// An answer with its whole body.
@@ -7,6 +11,9 @@ pub(in crate::exposition) type Answer = Response<Vec<u8>>;
 
 /// Content type of the metrics and the other texts, spelt as the plugin spells it.
 pub const CONTENT_TYPE: &str = "text/plain; charset=UTF-8";
+
+/// Content type of OpenMetrics.
+pub const OPEN_METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Content type of JSON, spelt as Kong spells it.
 const JSON: &str = "application/json; charset=utf-8";
@@ -29,6 +36,21 @@ pub(in crate::exposition) fn typed(status: StatusCode, kind: &'static str, body:
     *answer.status_mut() = status;
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     answer
+}
+
+/// 200 with the body compressed. The fastest level makes a tenth of the metrics' text already.
+pub(in crate::exposition) fn gzipped(kind: &'static str, body: &[u8]) -> Answer {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(body).and_then(|()| encoder.finish()).map_or_else(
+        // Writing to memory does not fail.
+        |_| typed(StatusCode::OK, kind, body.to_vec()),
+        |compressed| {
+            let mut answer = typed(StatusCode::OK, kind, compressed);
+            answer.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            answer.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
+            answer
+        },
+    )
 }
 
 /// No body.

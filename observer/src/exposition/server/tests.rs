@@ -1,6 +1,7 @@
 mod auth;
 mod harness;
 mod limits;
+mod metrics;
 mod plugins;
 mod rules;
 mod tls;
@@ -24,7 +25,10 @@ fn metrics_come_with_the_headers_of_the_page() {
     assert_eq!(answer.status(), "HTTP/1.1 200 OK");
     assert!(answer.head.contains("\r\nContent-Type: text/plain; charset=UTF-8\r\n"), "{}", answer.head);
     assert!(answer.head.contains("\r\nAccess-Control-Allow-Origin: *\r\n"), "{}", answer.head);
-    let text = text::encode(&served.metrics.registry().gather(), text::Options { own_metrics: false });
+    let text = text::encode(
+        &served.metrics.registry().gather(),
+        text::Options { own_metrics: false, ..text::Options::default() },
+    );
     assert_eq!(answer.body, text);
 }
 
@@ -129,6 +133,8 @@ fn fill(metrics: &mut Metrics) {
         metrics.count(&crate::metrics::Measured {
             service: format!("service-{service}-{}", "x".repeat(100)).into(),
             gateway: None,
+            route: None,
+            source: crate::metrics::Source::Service,
             status: 200,
             request_bytes: 1,
             response_bytes: 1,

@@ -14,7 +14,7 @@ use super::*;
 use crate::exposition::plugins::Plugins;
 use crate::exposition::server::{Pages, Readiness};
 use crate::exposition::text;
-use crate::metrics::{Metrics, Options};
+use crate::metrics::{Dialect, Metrics, Options};
 
 /// The client's end of a connection, and what stops the server's.
 struct Client {
@@ -29,7 +29,14 @@ fn connected(pipe_bytes: usize) -> Client {
     let (_, readiness) = watch::channel(Readiness::Ready);
     let registry = Metrics::new(Options::default()).registry().clone();
     let plugins = Arc::new(Plugins::open(None, false, Vec::new()).unwrap());
-    let pages = Pages { registry, readiness, text: text::Options { own_metrics: false }, auth: None, plugins };
+    let pages = Pages {
+        registry,
+        readiness,
+        text: text::Options { own_metrics: false, ..text::Options::default() },
+        dialects: vec![Dialect::First],
+        auth: None,
+        plugins,
+    };
     let (pipe, io) = duplex(pipe_bytes);
     let (stop, stopped) = watch::channel(());
     let server = tokio::spawn(serve(

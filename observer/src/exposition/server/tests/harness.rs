@@ -15,7 +15,7 @@ use crate::exposition::auth::Auth;
 use crate::exposition::listen::Listen;
 use crate::exposition::plugins::Plugins;
 use crate::exposition::text;
-use crate::metrics::{Metrics, Options};
+use crate::metrics::{Dialect, Metrics, Options, Switches};
 
 /// What a test wants to have served.
 pub(super) struct Setup<'a> {
@@ -25,6 +25,7 @@ pub(super) struct Setup<'a> {
     pub(super) access: Access,
     pub(super) auth_file: Option<&'a Path>,
     pub(super) own_metrics: bool,
+    pub(super) dialects: Vec<Dialect>,
     pub(super) state_dir: Option<&'a Path>,
     pub(super) start_disabled: bool,
     pub(super) services: &'a [&'a str],
@@ -39,6 +40,7 @@ impl Default for Setup<'_> {
             access: Access::default(),
             auth_file: None,
             own_metrics: false,
+            dialects: vec![Dialect::First],
             state_dir: None,
             start_disabled: false,
             services: &[],
@@ -73,14 +75,15 @@ pub(super) fn served_at(listen: impl Into<String>) -> Served {
 impl Setup<'_> {
     pub(super) fn serve(self) -> Served {
         let runtime = Runtime::new().unwrap();
-        let metrics = Metrics::new(Options::default());
+        let metrics = Metrics::new(Options { today: Some(Switches::ALL), ..Options::default() });
         let registry = metrics.registry().clone();
         let (readiness, receiver) = watch::channel(Readiness::Waiting("the first scan".into()));
         let auth = self.auth_file.map(|file| Arc::new(Auth::open(file, &registry).unwrap()));
         let services = self.services.iter().map(|name| Arc::from(*name)).collect();
         let plugins = Arc::new(Plugins::open(self.state_dir, self.start_disabled, services).unwrap());
-        let text = text::Options { own_metrics: self.own_metrics };
-        let pages = Pages { registry, readiness: receiver, text, auth, plugins: Arc::clone(&plugins) };
+        let text = text::Options { own_metrics: self.own_metrics, ..text::Options::default() };
+        let pages =
+            Pages { registry, readiness: receiver, text, dialects: self.dialects, auth, plugins: Arc::clone(&plugins) };
         let listeners: Vec<Listen> = self.listen.iter().map(|text| text.parse().unwrap()).collect();
         let bound = runtime.block_on(bind(&listeners, &self.access)).unwrap();
         let addresses = bound.iter().filter_map(|bound| bound.local_addr()).collect();
