@@ -43,13 +43,13 @@ pub struct Users(Vec<User>);
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
     /// It cannot be read.
-    #[error("cannot read the auth file {file}: {source}; `observer token USER --role admin --auth-file {file}` makes one",
+    #[error("cannot read the auth file {file}: {reason}; `observer token USER --role admin --auth-file {file}` makes one",
             file = .file.display())]
     Read {
         /// The file.
         file: PathBuf,
         /// The kernel's answer.
-        source: io::Error,
+        reason: io::Error,
     },
     /// Others than its owner can open it.
     #[error("the auth file {file} has mode {mode:04o}, so that others can open it; `chmod 0600 {file}` mends it",
@@ -72,13 +72,13 @@ pub enum AuthError {
         problem: &'static str,
     },
     /// It cannot be written.
-    #[error("cannot write the auth file {file}: {source}; give a file in a directory that this user may write to",
+    #[error("cannot write the auth file {file}: {reason}; give a file in a directory that this user may write to",
             file = .file.display())]
     Write {
         /// The file.
         file: PathBuf,
         /// The kernel's answer.
-        source: io::Error,
+        reason: io::Error,
     },
     /// A name that cannot stand in the file or in basic auth.
     #[error("{0:?} cannot be a user's name; use up to 64 letters, digits, `.`, `_`, `-` and `@`")]
@@ -98,7 +98,7 @@ impl Users {
             opened.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
             Ok((mode, text))
         };
-        let (mode, text) = read().map_err(|source| AuthError::Read { file: file.to_owned(), source })?;
+        let (mode, text) = read().map_err(|reason| AuthError::Read { file: file.to_owned(), reason })?;
         if mode & !MODE != 0 {
             return Err(AuthError::Mode { file: file.to_owned(), mode });
         }
@@ -149,15 +149,15 @@ pub fn add(file: &Path, name: &str, role: Role) -> Result<Token, AuthError> {
         return Err(AuthError::Name(name.to_owned()));
     }
     let old = match Users::load(file) {
-        Ok(_) => fs::read_to_string(file).map_err(|source| AuthError::Read { file: file.to_owned(), source })?,
-        Err(AuthError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => String::new(),
+        Ok(_) => fs::read_to_string(file).map_err(|reason| AuthError::Read { file: file.to_owned(), reason })?,
+        Err(AuthError::Read { reason, .. }) if reason.kind() == io::ErrorKind::NotFound => String::new(),
         Err(error) => return Err(error),
     };
     let token = Token::new().map_err(AuthError::Random)?;
     let others = old.lines().filter(|line| line.split_whitespace().next() != Some(name));
     let mut text: String = others.flat_map(|line| [line, "\n"]).collect();
     text.push_str(&format!("{name} {role} {}\n", token.digest()));
-    replace(file, &text).map_err(|source| AuthError::Write { file: file.to_owned(), source })?;
+    replace(file, &text).map_err(|reason| AuthError::Write { file: file.to_owned(), reason })?;
     Ok(token)
 }
 

@@ -13,7 +13,7 @@ use super::{PLUGINS_MAX, Plugin};
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// The kernel's answer.
-    #[error("cannot {what} {path}: {source}; give a directory that this user may write to with --state-dir DIR",
+    #[error("cannot {what} {path}: {reason}; give a directory that this user may write to with --state-dir DIR",
             path = .path.display())]
     Io {
         /// What was tried.
@@ -21,15 +21,15 @@ pub enum StateError {
         /// With what.
         path: PathBuf,
         /// The kernel's answer.
-        source: io::Error,
+        reason: io::Error,
     },
     /// It is not what the observer writes.
-    #[error("{path} is not the observer's state: {source}; remove it to start anew", path = .path.display())]
+    #[error("{path} is not the observer's state: {reason}; remove it to start anew", path = .path.display())]
     Content {
         /// The file.
         path: PathBuf,
         /// Where and why.
-        source: serde_json::Error,
+        reason: serde_json::Error,
     },
     /// The kernel gives no random numbers.
     #[error("the kernel gives no random numbers: {0}; try again later")]
@@ -52,7 +52,7 @@ impl Store {
     /// Makes the directory if there is none, for its owner alone.
     pub(super) fn open(directory: &Path) -> Result<Store, StateError> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
-        made.map_err(|source| StateError::Io { what: "make", path: directory.to_owned(), source })?;
+        made.map_err(|reason| StateError::Io { what: "make", path: directory.to_owned(), reason })?;
         Ok(Store { directory: directory.to_owned() })
     }
 
@@ -62,9 +62,9 @@ impl Store {
         let text = match fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(StateError::Io { what: "read", path, source }),
+            Err(reason) => return Err(StateError::Io { what: "read", path, reason }),
         };
-        let state: State = serde_json::from_slice(&text).map_err(|source| StateError::Content { path, source })?;
+        let state: State = serde_json::from_slice(&text).map_err(|reason| StateError::Content { path, reason })?;
         Ok(Some(state.plugins.into_iter().take(PLUGINS_MAX).collect()))
     }
 
@@ -73,7 +73,7 @@ impl Store {
         let path = self.file();
         let new = path.with_extension("json.new");
         let text = serde_json::to_vec(&State { plugins: plugins.to_vec() });
-        let text = text.map_err(|source| StateError::Content { path: path.clone(), source })?;
+        let text = text.map_err(|reason| StateError::Content { path: path.clone(), reason })?;
         let write = || -> io::Result<()> {
             let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
             file.write_all(&text)?;
@@ -81,7 +81,7 @@ impl Store {
             fs::rename(&new, &path)?;
             File::open(&self.directory)?.sync_all()
         };
-        write().map_err(|source| StateError::Io { what: "write", path: path.clone(), source })
+        write().map_err(|reason| StateError::Io { what: "write", path: path.clone(), reason })
     }
 
     fn file(&self) -> PathBuf {

@@ -54,12 +54,12 @@ pub enum ListenError {
     #[error("cannot listen on {0}: there is a file of that name; move it or choose another with --listen unix:/PATH")]
     NoSocket(String),
     /// Anything else that the kernel answers.
-    #[error("cannot listen on {address}: {source}; choose another with --listen ADDR:PORT or unix:/PATH")]
+    #[error("cannot listen on {address}: {reason}; choose another with --listen ADDR:PORT or unix:/PATH")]
     Refused {
         /// The address asked for.
         address: String,
         /// The kernel's answer.
-        source: io::Error,
+        reason: io::Error,
     },
     /// The files for TLS.
     #[error(transparent)]
@@ -87,7 +87,7 @@ pub async fn bind(listeners: &[Listen], access: &Access) -> Result<Vec<Bound>, L
         let socket = match &listen.address {
             Address::Tcp(address) => {
                 let listener = TcpListener::bind(address).await;
-                Socket::Tcp(listener.map_err(|source| listen_error(address, source))?)
+                Socket::Tcp(listener.map_err(|reason| listen_error(address, reason))?)
             }
             Address::Unix { path, mode } => Socket::Unix(UnixFile::bind(path, *mode)?),
         };
@@ -128,7 +128,7 @@ pub(super) struct UnixFile {
 impl UnixFile {
     fn bind(path: &Path, mode: u32) -> Result<Self, ListenError> {
         let name = format!("unix:{}", path.display());
-        let failed = |source| listen_error(&name, source);
+        let failed = |reason| listen_error(&name, reason);
         remove_stale(path, &name)?;
         let socket = UnixSocket::new_stream().map_err(failed)?;
         // The file is made with the socket's own mode (Linux, `unix_bind_bsd`), so it is never wider than asked for.
@@ -164,7 +164,7 @@ fn remove_stale(path: &Path, name: &str) -> Result<(), ListenError> {
     }
     match UnixStream::connect(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            fs::remove_file(path).map_err(|source| listen_error(name, source))
+            fs::remove_file(path).map_err(|reason| listen_error(name, reason))
         }
         Ok(_) | Err(_) => Err(ListenError::Taken(name.to_owned())),
     }
@@ -174,12 +174,12 @@ fn inode(path: &Path) -> Option<(u64, u64)> {
     fs::symlink_metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
 }
 
-fn listen_error(address: impl ToString, source: io::Error) -> ListenError {
+fn listen_error(address: impl ToString, reason: io::Error) -> ListenError {
     let address = address.to_string();
-    match source.kind() {
+    match reason.kind() {
         io::ErrorKind::AddrInUse => ListenError::Taken(address),
         io::ErrorKind::PermissionDenied => ListenError::Denied(address),
         io::ErrorKind::AddrNotAvailable => ListenError::Foreign(address),
-        _ => ListenError::Refused { address, source },
+        _ => ListenError::Refused { address, reason },
     }
 }

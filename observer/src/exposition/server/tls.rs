@@ -18,31 +18,33 @@ use crate::exposition::watched::Watched;
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file that cannot be read, or holds nothing of what it should.
-    #[error("cannot read {what} from {file}: {source}; give a PEM file that this user can read", file = .file.display())]
+    #[error("cannot read {what} from {file}: {reason}; give a PEM file that this user can read", file = .file.display())]
     File {
         /// What was looked for in it.
         what: &'static str,
         /// The file.
         file: PathBuf,
         /// What the reader met.
-        source: pem::Error,
+        reason: pem::Error,
     },
     /// A certificate and a key that rustls refuses, mostly because they do not belong together.
-    #[error("{cert} and {key} cannot be used together: {source}; give the key that the certificate was made for",
-            cert = .files.cert.display(), key = .files.key.display())]
+    #[error("{cert} and {key} cannot be used together: {reason}; give the key that the certificate was made for",
+            cert = .cert.display(), key = .key.display())]
     Pair {
-        /// Both.
-        files: TlsFiles,
+        /// The certificate's file.
+        cert: PathBuf,
+        /// The key's file.
+        key: PathBuf,
         /// rustls's reason.
-        source: rustls::Error,
+        reason: Box<rustls::Error>,
     },
     /// Authorities that clients' certificates cannot be checked with.
-    #[error("{file} cannot be used for client-ca=: {source}; give the certificates of the authorities", file = .file.display())]
+    #[error("{file} cannot be used for client-ca=: {reason}; give the certificates of the authorities", file = .file.display())]
     ClientCa {
         /// The file.
         file: PathBuf,
         /// rustls's reason.
-        source: io::Error,
+        reason: io::Error,
     },
 }
 
@@ -65,12 +67,12 @@ impl Tls {
 
 fn config(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
     let chain = certificates("a certificate", &files.cert)?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|source| TlsError::File {
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|reason| TlsError::File {
         what: "a private key",
         file: files.key.clone(),
-        source,
+        reason,
     })?;
-    let pair = |source| TlsError::Pair { files: files.clone(), source };
+    let pair = |reason| TlsError::Pair { cert: files.cert.clone(), key: files.key.clone(), reason: Box::new(reason) };
     let provider = Arc::new(default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
     let builder = builder.map_err(pair)?;
@@ -79,7 +81,7 @@ fn config(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
         Some(file) => {
             let roots = Arc::new(roots(file)?);
             let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
-            builder.with_client_cert_verifier(verifier.map_err(|source| client_ca(file, source))?)
+            builder.with_client_cert_verifier(verifier.map_err(|reason| client_ca(file, reason))?)
         }
     };
     let mut config = builder.with_single_cert(chain, key).map_err(pair)?;
@@ -92,13 +94,13 @@ fn roots(file: &Path) -> Result<RootCertStore, TlsError> {
     for certificate in certificates("an authority's certificate", file)? {
         roots
             .add(certificate)
-            .map_err(|error| TlsError::ClientCa { file: file.to_owned(), source: io::Error::other(error) })?;
+            .map_err(|error| TlsError::ClientCa { file: file.to_owned(), reason: io::Error::other(error) })?;
     }
     Ok(roots)
 }
 
 fn client_ca(file: &Path, error: VerifierBuilderError) -> TlsError {
-    TlsError::ClientCa { file: file.to_owned(), source: io::Error::other(error) }
+    TlsError::ClientCa { file: file.to_owned(), reason: io::Error::other(error) }
 }
 
 /// All certificates of a PEM file, at least one.
@@ -107,5 +109,5 @@ fn certificates(what: &'static str, file: &Path) -> Result<Vec<CertificateDer<'s
         let all = CertificateDer::pem_file_iter(file)?.collect::<Result<Vec<_>, _>>()?;
         if all.is_empty() { Err(pem::Error::NoItemsFound) } else { Ok(all) }
     };
-    read().map_err(|source| TlsError::File { what, file: file.to_owned(), source })
+    read().map_err(|reason| TlsError::File { what, file: file.to_owned(), reason })
 }
