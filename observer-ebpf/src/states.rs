@@ -31,6 +31,8 @@ pub fn changed(ctx: &BtfTracePointContext) -> i32 {
         (_, TCP_SYN_SENT) => connecting(ctx, sk),
         (TCP_SYN_RECV, TCP_ESTABLISHED) => accepted(ctx, sk),
         (_, TCP_LISTEN) => listening(ctx, sk),
+        // A new connection still bears its listener's cookie here (`inet_csk_clone_lock`).
+        (_, TCP_SYN_RECV) => {}
         _ => {
             if let Some(socket) = known_or_accepted(ctx, sk)
                 && socket.ignored == 0

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::event::{Call, Data, Direction, Nanoseconds, Opened, Origin, Role, StateChange, TcpState};
+use crate::event::{Call, Data, Direction, Endpoint, Nanoseconds, Opened, Origin, Role, StateChange, TcpState};
 use crate::exchange::{Ending, Exchange, ExchangeId, Unobserved};
 use crate::gateways::GatewayId;
 use crate::http::head::{Framing, Side};
@@ -74,8 +74,20 @@ pub struct Connection {
     received: u64,
     sent: u64,
     last_end_ns: Nanoseconds,
+    /// The number of the next record, once that is known.
+    next_sequence: Option<u32>,
+    /// A record is missing, and no stream has told what was in it.
+    misses_record: bool,
     /// Out of step, and the exchange that the bytes belong to was not told of yet.
     out_of_step: Option<Unobserved>,
+    /// The newest exchange has but blank lines.
+    is_begun_blank: bool,
+    /// The answer that ended last said that the connection ends with it.
+    is_last: bool,
+    /// The turn began within a request: what looks like the beginning of one need not be one.
+    is_mid_request: bool,
+    /// There were too many open exchanges to keep track.
+    is_given_up: bool,
     peer_closed: bool,
     gateway_closed: bool,
 }
@@ -116,7 +128,14 @@ impl Connection {
             received: 0,
             sent: 0,
             last_end_ns: 0,
+            // A scan does not know what the kernel part has numbered already.
+            next_sequence: (opened.origin != Origin::Scan).then(|| opened.sequence.wrapping_add(1)),
+            misses_record: false,
             out_of_step: (opened.origin != Origin::Beginning).then_some(Unobserved::Midway),
+            is_begun_blank: false,
+            is_last: false,
+            is_mid_request: false,
+            is_given_up: false,
             peer_closed: false,
             gateway_closed: false,
             opened,
@@ -158,13 +177,15 @@ impl Connection {
     pub fn data(&mut self, data: &Data<'_>, moments: &mut Vec<Moment>) {
         self.process = data.process;
         self.thread = data.thread;
+        self.follow(data.sequence);
         let side = self.side(data.direction);
         self.account_for_gap(side, data, moments);
         match u64::try_from(data.result) {
             Ok(0) => self.end_of_stream(data.direction, data.time_ns, moments),
             Ok(bytes) => {
-                let sampled = data.sample.len() as u64;
-                let input = Input::new(data.sample, bytes.saturating_sub(sampled), data.tail);
+                // A damaged recording may claim anything.
+                let sampled = data.sample.len().min(data.result as usize);
+                let input = Input::new(&data.sample[..sampled], bytes - sampled as u64, data.tail);
                 let piece = Piece {
                     input,
                     time_ns: data.time_ns,
@@ -174,7 +195,7 @@ impl Connection {
                     },
                 };
                 self.feed(side, piece, moments);
-                *self.offset(data.direction) = data.offset + bytes;
+                *self.offset(data.direction) = data.offset.saturating_add(bytes);
             }
             Err(_) => self.failed(data.time_ns, moments),
         }
@@ -182,25 +203,28 @@ impl Connection {
 
     /// Takes a TCP state change. Returns whether the gateway is done with the connection.
     pub fn state(&mut self, change: &StateChange, moments: &mut Vec<Moment>) -> bool {
-        match change.new {
+        let StateChange { new, time_ns, .. } = *change;
+        self.follow(change.sequence);
+        match new {
             TcpState::CloseWait => {
                 self.peer_closed = true;
                 false
             }
             TcpState::FinWait => {
                 self.gateway_closed = true;
-                self.end_open_response(moments);
+                self.end_open_response(Some(time_ns), moments);
                 if change.is_closed {
-                    self.close(moments);
+                    self.close(time_ns, moments);
                 }
                 change.is_closed
             }
             TcpState::LastAck | TcpState::Close => {
-                if !self.gateway_closed && change.new == TcpState::Close {
+                // A gateway that leaves bytes unread resets the connection, too.
+                if !self.gateway_closed && (new == TcpState::LastAck || !change.is_closed) {
                     self.peer_closed = true;
                 }
-                self.touch_lingering(change.time_ns);
-                self.close(moments);
+                self.touch_lingering(time_ns);
+                self.close(time_ns, moments);
                 true
             }
             TcpState::Established | TcpState::SynSent | TcpState::Listen | TcpState::Other(_) => false,
@@ -209,7 +233,21 @@ impl Connection {
 
     /// The process that had the connection ended.
     pub fn process_ended(&mut self, moments: &mut Vec<Moment>) {
-        self.end_all(Ending::WithProcess, moments);
+        if !self.exchanges.is_empty() {
+            self.lose(Unobserved::ProcessEnded);
+            self.end_all(Ending::WithProcess, moments);
+            self.out_of_step = None;
+        }
+    }
+
+    /// Whether it has no states that would tell of its end.
+    pub fn is_unix(&self) -> bool {
+        matches!(self.opened.local, Endpoint::Unix(_))
+    }
+
+    /// Whether its bytes tell that it is over, where no state will.
+    pub fn is_over_unseen(&self) -> bool {
+        self.is_unix() && self.exchanges.is_empty() && (self.peer_closed || self.is_last)
     }
 
     fn side(&self, direction: Direction) -> Side {
@@ -226,6 +264,15 @@ impl Connection {
         }
     }
 
+    /// Notices a missing record. A state change may overtake the call that it interrupts.
+    fn follow(&mut self, sequence: u32) {
+        let ahead = self.next_sequence.map_or(0, |next| sequence.wrapping_sub(next) as i32);
+        if ahead >= 0 {
+            self.next_sequence = Some(sequence.wrapping_add(1));
+            self.misses_record |= ahead > 0;
+        }
+    }
+
     /// Bytes that the kernel part counted and that never came here.
     fn account_for_gap(&mut self, side: Side, data: &Data<'_>, moments: &mut Vec<Moment>) {
         let missing = data.offset.saturating_sub(*self.offset(data.direction));
@@ -234,6 +281,7 @@ impl Connection {
             return;
         }
         let reason = if data.unseen_bytes > 0 { Unobserved::UnseenBytes } else { Unobserved::RecordsLost };
+        self.misses_record &= reason != Unobserved::RecordsLost;
         self.lose(reason);
         if !self.exchanges.is_empty() {
             // What goes on behind the gap most likely belongs to these.
@@ -253,7 +301,10 @@ impl Connection {
                 }
                 self.feed_requests(piece, moments);
             }
-            Side::Response => self.feed_responses(piece, moments),
+            Side::Response => {
+                self.is_mid_request = false;
+                self.feed_responses(piece, moments);
+            }
         }
     }
 
@@ -267,9 +318,17 @@ impl Connection {
             let part = self.requests.read(&mut input);
             let taken = before - input.left();
             match part {
-                Some(Part::Blank) => continue,
+                Some(Part::Blank) => {
+                    // To nginx the request begins with it, but has none of its bytes.
+                    if !std::mem::replace(&mut self.is_begun_blank, true) {
+                        self.begin(time_ns, moments);
+                    }
+                    continue;
+                }
                 Some(Part::Begin) => {
-                    self.begin(time_ns, moments);
+                    if !std::mem::take(&mut self.is_begun_blank) {
+                        self.begin(time_ns, moments);
+                    }
                     continue;
                 }
                 _ => {}
@@ -291,7 +350,10 @@ impl Connection {
                     }
                 }
                 Some(Part::End) => self.request_ended(moments),
-                Some(Part::Malformed) => open.request.is_malformed = true,
+                Some(Part::Malformed) => {
+                    open.request.is_malformed = true;
+                    self.is_mid_request = true;
+                }
                 Some(Part::Blurred) => {
                     if open.request.head.is_none() {
                         open.blame(hidden_for);
@@ -339,6 +401,7 @@ impl Connection {
                     let is_complete = self.responses.begin_body(framing).is_some();
                     if framing == Framing::Tunnel {
                         self.requests.begin_body(Framing::Tunnel);
+                        self.drop_behind(number, moments);
                     }
                     if is_complete && !is_interim {
                         self.response_ended(number, moments);
@@ -347,7 +410,11 @@ impl Connection {
                 Some(Part::End) => self.response_ended(number, moments),
                 Some(Part::Malformed) => {
                     open.response.is_malformed = true;
-                    open.blame(Unobserved::OutOfStep);
+                    // Where it ends is not known, so neither is whose the next answer is.
+                    self.lose(Unobserved::OutOfStep);
+                    self.end_all(Ending::Lost(Unobserved::OutOfStep), moments);
+                    self.out_of_step = None;
+                    return;
                 }
                 Some(Part::Blurred) => {
                     if open.response.head.is_none() {
@@ -359,6 +426,14 @@ impl Connection {
         }
     }
 
+    /// What was read ahead of an upgrade were the tunnel's first bytes, no requests.
+    fn drop_behind(&mut self, number: u64, moments: &mut Vec<Moment>) {
+        let upgraded = self.exchanges.iter().take_while(|open| open.id.number <= number).count();
+        for behind in self.exchanges.drain(upgraded..) {
+            moments.push(Moment::Ended(Box::new(behind), Ending::NotTaken));
+        }
+    }
+
     /// The oldest exchange whose response is not complete.
     fn current_response(&self) -> Option<u64> {
         self.exchanges.iter().find(|open| !open.response.is_complete).map(|open| open.id.number)
@@ -366,7 +441,10 @@ impl Connection {
 
     fn begin(&mut self, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
         if self.exchanges.len() >= OPEN_MAX {
-            self.end_all(Ending::Lost(Unobserved::TableFull), moments);
+            // Their answers are still to come: nobody's from here on.
+            self.is_given_up = true;
+            self.lose(Unobserved::TableFull);
+            return self.end_all(Ending::Lost(Unobserved::TableFull), moments);
         }
         let id = self.next_id();
         self.next_number += 1;
@@ -377,7 +455,8 @@ impl Connection {
 
     /// After a loss, or when met midway: in step again where a request begins.
     fn resynchronise(&mut self, input: &Input<'_>, moments: &mut Vec<Moment>) -> bool {
-        if !input.begins_like_a_request() {
+        if self.is_given_up || self.is_mid_request || !input.begins_like_a_request() {
+            self.is_mid_request = true;
             self.tell_stray(moments);
             return false;
         }
@@ -432,8 +511,7 @@ impl Connection {
 
     /// A client's last exchange ends with the connection: the gateway may linger.
     fn holds(&self, open: &Exchange) -> bool {
-        let is_last = open.response.head.as_ref().is_some_and(|head| head.close);
-        is_last && self.opened.role == Role::Client && !self.is_closed
+        ends_connection(open) && !self.is_unix() && self.opened.role == Role::Client && !self.is_closed
     }
 
     fn pop(&mut self, ending: Ending, moments: &mut Vec<Moment>) {
@@ -443,10 +521,12 @@ impl Connection {
             open.request.began_ns = open.request.began_ns.map(|began| began.max(self.last_end_ns));
         }
         self.last_end_ns = open.ended_ns();
+        self.is_last = ends_connection(&open) || open.request.head.as_ref().is_some_and(|head| head.close);
         moments.push(Moment::Ended(Box::new(open), ending));
     }
 
     fn end_all(&mut self, ending: Ending, moments: &mut Vec<Moment>) {
+        self.is_begun_blank = false;
         while !self.exchanges.is_empty() {
             self.pop(ending, moments);
         }
@@ -459,12 +539,15 @@ impl Connection {
         self.peer_closed |= !self.gateway_closed;
         match self.opened.role {
             Role::Upstream => {
-                self.end_open_response(moments);
+                self.end_open_response(Some(time_ns), moments);
+                if self.is_unix() {
+                    self.close(time_ns, moments);
+                }
             }
             Role::Client | Role::Listener => {
                 self.touch_lingering(time_ns);
-                if self.gateway_closed {
-                    self.close(moments);
+                if self.gateway_closed || self.is_unix() {
+                    self.close(time_ns, moments);
                 }
             }
         }
@@ -473,8 +556,8 @@ impl Connection {
     fn failed(&mut self, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
         self.peer_closed |= !self.gateway_closed;
         self.touch_lingering(time_ns);
-        if self.gateway_closed {
-            self.close(moments);
+        if self.gateway_closed || self.is_unix() {
+            self.close(time_ns, moments);
         }
     }
 
@@ -489,32 +572,58 @@ impl Connection {
         }
     }
 
-    /// The connection's end completes a response that has no other end.
-    fn end_open_response(&mut self, moments: &mut Vec<Moment>) {
-        if self.responses.is_open_ended()
-            && let Some(number) = self.current_response()
-        {
-            self.responses.end();
-            self.response_ended(number, moments);
+    /// The connection's end completes a response that has no other end, and is the end of one without length.
+    fn end_open_response(&mut self, closed_ns: Option<Nanoseconds>, moments: &mut Vec<Moment>) {
+        if !self.responses.is_open_ended() {
+            return;
         }
+        let Some(number) = self.current_response() else { return };
+        if let Some(closed_ns) = closed_ns
+            && let Some(open) = self.exchange_mut(number)
+            && let Some(head) = &open.response.head
+            && head.response_framing(open.method()) == Framing::UntilClose
+        {
+            open.response.last_ns = open.response.last_ns.max(closed_ns);
+        }
+        self.responses.end();
+        self.response_ended(number, moments);
     }
 
     /// A new request completes a response whose end lies in hidden bytes.
     fn end_blurred_response(&mut self, moments: &mut Vec<Moment>) {
         if !self.requests.is_in_message() {
-            self.end_open_response(moments);
+            self.end_open_response(None, moments);
         }
     }
 
-    fn close(&mut self, moments: &mut Vec<Moment>) {
-        self.end_open_response(moments);
+    fn close(&mut self, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
+        self.end_open_response(Some(time_ns), moments);
         let ending = if self.peer_closed { Ending::ByPeer } else { Ending::ByGateway };
+        let mut is_over = self.is_last && self.opened.role == Role::Client;
         // What was answered in full is complete, whatever of its body was never read.
-        while let Some(open) = self.exchanges.front() {
-            let ending = if open.response.is_complete || open.is_upgraded { Ending::Complete } else { ending };
+        while let Some(open) = self.exchanges.front_mut() {
+            if !open.response.is_complete {
+                open.response.last_ns = open.response.last_ns.max(time_ns);
+                if self.misses_record {
+                    open.blame(Unobserved::RecordsLost);
+                }
+            }
+            let ending = if open.response.is_complete || open.is_upgraded {
+                Ending::Complete
+            } else if is_over && open.response.began_ns.is_none() {
+                Ending::NotTaken
+            } else {
+                ending
+            };
+            is_over = self.opened.role == Role::Client && (!open.response.is_complete || ends_connection(open));
             self.pop(ending, moments);
         }
     }
+}
+
+/// Whether the answer says that it is the connection's last (RFC 9112, section 9.6); nginx always does.
+fn ends_connection(exchange: &Exchange) -> bool {
+    exchange.response.head.as_ref().is_some_and(|head| head.close)
 }
 
 #[cfg(test)]

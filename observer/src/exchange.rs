@@ -85,6 +85,8 @@ pub enum Ending {
     ByGateway,
     /// The gateway's process ended.
     WithProcess,
+    /// The gateway never took it up: the exchange before it was the connection's last.
+    NotTaken,
     /// The observer lost track of it.
     Lost(Unobserved),
 }

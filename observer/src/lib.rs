@@ -9,6 +9,7 @@ pub mod capture;
 pub mod host;
 pub mod resolver;
 pub mod event;
+pub mod recording;
 pub mod pipeline;
 pub mod gateways;
 pub mod connection;

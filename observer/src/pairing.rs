@@ -13,8 +13,9 @@ use crate::http::head::Head;
 /// the thread's order alone.
 const CANDIDATES_MAX: usize = 256;
 
-/// Headers that carry a request's identity through a gateway.
-const ID_HEADERS: [&str; 3] = ["x-kong-request-id", "x-request-id", "traceparent"];
+/// With so many points the thread's own candidate is the one, and no other is looked at: order, method and target agree,
+/// and nothing speaks against it.
+const CONCLUSIVE: i32 = 13;
 
 /// What made a pair, the strongest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,14 +109,19 @@ impl Pairing {
         asked: Asked<'_>,
         find: impl Fn(ExchangeId) -> Option<Candidate<'a>>,
     ) -> Option<(ExchangeId, Evidence)> {
+        let of_thread = asked.read_last.and_then(|id| find(id).and_then(|candidate| score(asked, candidate)));
+        if let (Some(id), Some(score)) = (asked.read_last, &of_thread)
+            && score.points >= CONCLUSIVE
+        {
+            return Some((id, score.evidence));
+        }
         let same_target = self.waiting.get(&(asked.process, Box::from(asked.head.target())));
-        let others = same_target.into_iter().flatten().take(CANDIDATES_MAX).copied();
-        let others = others.filter(|&id| Some(id) != asked.read_last);
-        asked
-            .read_last
+        let others = same_target.into_iter().flatten().filter(|&&id| Some(id) != asked.read_last);
+        let others = others.take(CANDIDATES_MAX).filter_map(|&id| Some((score(asked, find(id)?)?, id)));
+        of_thread
+            .zip(asked.read_last)
             .into_iter()
             .chain(others)
-            .filter_map(|id| find(id).and_then(|candidate| score(asked, candidate)).map(|score| (score, id)))
             // Of equals the first: the thread's, then the one that waits longest.
             .reduce(|best, other| if other.0.points > best.0.points { other } else { best })
             .map(|(score, id)| (id, score.evidence))
@@ -135,11 +141,14 @@ fn score(asked: Asked<'_>, candidate: Candidate<'_>) -> Option<Score> {
         return None;
     }
     let is_thread = asked.read_last == Some(exchange.id);
-    let has_id = ID_HEADERS.iter().any(|name| {
-        let id = client.header(name);
-        id.is_some() && id == asked.head.header(name)
-    });
-    let mut points = if has_id { 100 } else { 0 };
+    let ids =
+        || client.ids().into_iter().zip(asked.head.ids()).filter(|(own, told)| !own.is_empty() && !told.is_empty());
+    let has_id = ids().any(|(own, told)| own == told);
+    let mut points = match (has_id, ids().next()) {
+        (true, _) => 100,
+        (false, Some(_)) => -4,
+        (false, None) => 0,
+    };
     points += if is_thread { 8 } else { 0 };
     points += if client.method() == asked.head.method() { 1 } else { -6 };
     points += path_points(client.target(), asked.head.target());
@@ -170,16 +179,13 @@ fn path_points(client: &str, upstream: &str) -> i32 {
 }
 
 fn address_points(client: &str, asked: &Head) -> i32 {
-    let told = ["x-forwarded-for", "x-real-ip"].iter().find_map(|name| asked.header(name));
-    match told {
-        Some(told) if !client.is_empty() => {
-            if told.split(',').any(|address| address.trim() == client) {
-                2
-            } else {
-                -4
-            }
-        }
-        _ => 0,
+    let told = asked.forwarded();
+    if client.is_empty() || told.is_empty() {
+        0
+    } else if told.split(',').any(|address| address.trim() == client) {
+        2
+    } else {
+        -4
     }
 }
 

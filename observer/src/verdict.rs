@@ -15,6 +15,8 @@ pub enum Verdict {
         /// The rule that gave the status, if no byte did.
         rule: Option<Rule>,
     },
+    /// The gateway does not know of it.
+    NotTaken,
     /// It was not seen whole.
     Unobserved(Unobserved),
 }
@@ -59,9 +61,15 @@ impl Rule {
     }
 }
 
+/// nginx closes at once for 444; no body timeout that anyone would set is as short.
+const TIMEOUT_NS_MIN: u64 = 500_000_000;
+
 impl Verdict {
     /// Judges a client's exchange.
     pub fn of(exchange: &Exchange, ending: Ending) -> Self {
+        if ending == Ending::NotTaken {
+            return Verdict::NotTaken;
+        }
         if let Some(flaw) = exchange.flaw {
             return Verdict::Unobserved(flaw);
         }
@@ -69,12 +77,14 @@ impl Verdict {
             return match ending {
                 Ending::Lost(reason) => Verdict::Unobserved(reason),
                 Ending::WithProcess if !exchange.response.is_complete => Verdict::Unobserved(Unobserved::ProcessEnded),
+                Ending::NotTaken => Verdict::NotTaken,
                 Ending::Complete | Ending::ByPeer | Ending::ByGateway | Ending::WithProcess => {
                     Verdict::Counted { status, rule: None }
                 }
             };
         }
-        if exchange.response.bytes > 0 {
+        // Interim responses are no answer.
+        if exchange.response.bytes > exchange.response.head_bytes && !matches!(ending, Ending::Lost(_)) {
             return Verdict::Unobserved(Unobserved::NotSampled);
         }
         let is_waiting = !exchange.attempts.is_empty();
@@ -83,19 +93,26 @@ impl Verdict {
             Ending::Lost(reason) => Verdict::Unobserved(reason),
             Ending::WithProcess => Verdict::Unobserved(Unobserved::ProcessEnded),
             Ending::Complete => Verdict::Unobserved(Unobserved::OutOfStep),
-            Ending::ByPeer => inferred(match (has_head, has_body, is_waiting) {
-                (false, ..) => Rule::ClosedInHead,
-                (true, false, false) => Rule::ClosedInBody,
-                _ => Rule::ClosedWaiting,
+            Ending::NotTaken => Verdict::NotTaken,
+            // An upload that is passed on unbuffered ends likewise (`ngx_http_read_unbuffered_request_body`).
+            Ending::ByPeer => inferred(match (has_head, has_body) {
+                (false, _) => Rule::ClosedInHead,
+                (true, false) => Rule::ClosedInBody,
+                (true, true) => Rule::ClosedWaiting,
             }),
             Ending::ByGateway => match (has_head, has_body, is_waiting) {
                 (false, ..) => inferred(Rule::HeadTimeout),
-                (true, false, false) => inferred(Rule::BodyTimeout),
-                (true, true, false) => inferred(Rule::ClosedUnanswered),
+                (true, false, _) if has_timed_out(exchange) => inferred(Rule::BodyTimeout),
+                (true, _, false) => inferred(Rule::ClosedUnanswered),
                 (true, _, true) => Verdict::Unobserved(Unobserved::OutOfStep),
             },
         }
     }
+}
+
+/// The gateway closed a while after the last byte that it read.
+fn has_timed_out(exchange: &Exchange) -> bool {
+    exchange.ended_ns().saturating_sub(exchange.request.last_ns) >= TIMEOUT_NS_MIN
 }
 
 fn inferred(rule: Rule) -> Verdict {
@@ -105,7 +122,8 @@ fn inferred(rule: Rule) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exchange::ExchangeId;
+    use crate::event::Endpoint;
+    use crate::exchange::{Attempt, ExchangeId};
     use crate::http::head::{Head, Side};
 
     fn exchange(request: Option<&str>, response: Option<&str>) -> Exchange {
@@ -114,6 +132,19 @@ mod tests {
         exchange.request.head = request.and_then(|text| parse(Side::Request, text));
         exchange.response.head = response.and_then(|text| parse(Side::Response, text));
         exchange
+    }
+
+    fn attempt() -> Attempt {
+        Attempt {
+            id: ExchangeId { socket: 2, number: 0 },
+            peer: Endpoint::Unix([].into()),
+            began_ns: 0,
+            header_ns: None,
+            ended_ns: None,
+            host: None,
+            path: None,
+            status: 0,
+        }
     }
 
     fn counted(status: u16, rule: Option<Rule>) -> Verdict {
@@ -145,8 +176,13 @@ mod tests {
     fn a_gateway_that_closes_unanswered_gets_the_status_that_nginx_logs() {
         let in_head = exchange(None, None);
         assert_eq!(Verdict::of(&in_head, Ending::ByGateway), counted(408, Some(Rule::HeadTimeout)));
-        let in_body = exchange(GET, None);
+        let mut in_body = exchange(GET, None);
+        assert_eq!(Verdict::of(&in_body, Ending::ByGateway), counted(444, Some(Rule::ClosedUnanswered)));
+        in_body.response.last_ns = TIMEOUT_NS_MIN;
         assert_eq!(Verdict::of(&in_body, Ending::ByGateway), counted(408, Some(Rule::BodyTimeout)));
+        in_body.attempts.push(attempt());
+        assert_eq!(Verdict::of(&in_body, Ending::ByGateway), counted(408, Some(Rule::BodyTimeout)));
+        assert_eq!(Verdict::of(&in_body, Ending::ByPeer), counted(400, Some(Rule::ClosedInBody)));
         let mut whole = exchange(GET, None);
         whole.request.is_complete = true;
         assert_eq!(Verdict::of(&whole, Ending::ByGateway), counted(444, Some(Rule::ClosedUnanswered)));

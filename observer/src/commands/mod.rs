@@ -1,6 +1,8 @@
 //! The subcommands.
 
 mod check;
+mod record;
+mod replay;
 mod run;
 mod token;
 
@@ -17,6 +19,7 @@ use crate::exposition::auth::AuthError;
 use crate::exposition::listen::Exposed;
 use crate::exposition::plugins::StateError;
 use crate::exposition::server::ListenError;
+use crate::exposition::text;
 use crate::metrics::{self, Dialect, Metrics, Spoken};
 use crate::pipeline::{self, Pipeline};
 
@@ -28,8 +31,9 @@ pub fn main(cli: Cli) -> ExitCode {
     let result = match cli.command.unwrap_or(Command::Run(cli.run)) {
         Command::Run(args) => run::run(&args),
         Command::Check => check::check(),
+        Command::Record(args) => record::record(&args),
+        Command::Replay(args) => replay::replay(&args),
         Command::Token(args) => token::token(&args),
-        Command::Record(_) | Command::Replay(_) => todo!(),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
@@ -53,15 +57,24 @@ fn pipeline(args: &ConfigArgs, config: &Config, realtime_offset_ns: u64) -> Pipe
         datastore: args.datastore.clone().or_else(|| config.datastore.clone()),
         per_gateway_label: args.per_gateway_label,
     };
+    Pipeline::new(options, Attribution::new(config), Metrics::new(metrics_options(args)))
+}
+
+fn metrics_options(args: &ConfigArgs) -> metrics::Options {
     let today = |spoken: &Spoken| (spoken.dialect == Dialect::Today).then_some(spoken.switches);
-    let metrics = metrics::Options {
+    metrics::Options {
         per_gateway_label: args.per_gateway_label,
         classic: args.dialects.iter().any(|spoken| spoken.dialect != Dialect::Today),
         today: args.dialects.iter().find_map(today),
         node_id: node_id(),
         ..metrics::Options::default()
-    };
-    Pipeline::new(options, Attribution::new(config), Metrics::new(metrics))
+    }
+}
+
+/// In the first dialect that the command line names.
+fn text_options(args: &ConfigArgs) -> text::Options {
+    let dialect = args.dialects.first().map(|spoken| spoken.dialect).unwrap_or_default();
+    text::Options { own_metrics: !args.no_own_metrics, dialect, ..text::Options::default() }
 }
 
 /// Stands for this host in Kong 3's metrics: a UUID that tells nothing of the machine's own id (machine-id(5)).

@@ -16,7 +16,6 @@ use crate::exposition::auth::Auth;
 use crate::exposition::listen;
 use crate::exposition::plugins::{Plugins, Switch};
 use crate::exposition::server::{self, Access, Limits, Pages, Readiness};
-use crate::exposition::text;
 use crate::host::selector::Selection;
 use crate::metrics::ProcessMetrics;
 use crate::pipeline::Pipeline;
@@ -55,7 +54,7 @@ async fn serve(args: &RunArgs, selection: Selection, pipeline: Pipeline, plugins
     let pages = Pages {
         registry: registry.clone(),
         readiness: is_ready,
-        text: text::Options { own_metrics: !args.config.no_own_metrics, ..text::Options::default() },
+        text: super::text_options(&args.config),
         dialects: args.config.dialects.iter().map(|spoken| spoken.dialect).collect(),
         auth: auth.map(Arc::new),
         plugins: Arc::clone(&plugins),

@@ -1,1 +1,5 @@
-
+mod bodies;
+mod endings;
+mod gaps;
+mod requests;
+mod wire;

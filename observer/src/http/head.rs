@@ -32,6 +32,8 @@ pub struct Head {
     method: Place,
     target: Place,
     host: Place,
+    ids: [Place; ID_HEADERS.len()],
+    forwarded: Place,
     /// The status code of a response, 0 for a request.
     pub status: u16,
     /// Minor version: 0 or 1.
@@ -49,6 +51,9 @@ pub struct Head {
     /// `Expect: 100-continue`.
     pub expects_continue: bool,
 }
+
+/// Header fields that carry a request's identity through a gateway.
+pub const ID_HEADERS: [&str; 3] = ["x-request-id", "x-kong-request-id", "traceparent"];
 
 /// A place in the head's text: start and length.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,6 +95,8 @@ impl Head {
             method: Place::default(),
             target: Place::default(),
             host: Place::default(),
+            ids: [Place::default(); ID_HEADERS.len()],
+            forwarded: Place::default(),
             status: 0,
             minor: 1,
             content_length: None,
@@ -150,6 +157,17 @@ impl Head {
         (self.host.1 > 0).then(|| self.text_at(self.host))
     }
 
+    /// The request's identity, by the order of [`ID_HEADERS`]; empty where a field is missing.
+    pub fn ids(&self) -> [&str; ID_HEADERS.len()] {
+        self.ids.map(|id| self.text_at(id))
+    }
+
+    /// The client's address, and those of proxies behind it, as a proxy before this one told them in `X-Forwarded-For` or
+    /// `X-Real-IP`; empty if none did.
+    pub fn forwarded(&self) -> &str {
+        self.text_at(self.forwarded)
+    }
+
     /// The first header field of this name, whatever its case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.text.split(|&byte| byte == b'\n').skip(1).find_map(|line| {
@@ -206,7 +224,14 @@ impl Head {
                 6 if field.name.eq_ignore_ascii_case("expect") => {
                     self.expects_continue = value.eq_ignore_ascii_case(b"100-continue");
                 }
+                9 if field.name.eq_ignore_ascii_case("x-real-ip") && self.forwarded.1 == 0 => {
+                    self.forwarded = place(text, value);
+                }
                 10 if field.name.eq_ignore_ascii_case("connection") => self.read_connection(value),
+                12 if field.name.eq_ignore_ascii_case(ID_HEADERS[0]) => self.ids[0] = place(text, value),
+                17 if field.name.eq_ignore_ascii_case(ID_HEADERS[1]) => self.ids[1] = place(text, value),
+                11 if field.name.eq_ignore_ascii_case(ID_HEADERS[2]) => self.ids[2] = place(text, value),
+                15 if field.name.eq_ignore_ascii_case("x-forwarded-for") => self.forwarded = place(text, value),
                 14 if field.name.eq_ignore_ascii_case("content-length") => {
                     self.content_length = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
                 }

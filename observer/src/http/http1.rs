@@ -34,6 +34,27 @@ pub enum Part {
     Blurred,
 }
 
+/// What a reader takes the next bytes for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// Empty lines, or the beginning of a message, which takes no bytes.
+    Between,
+    /// A head.
+    Head,
+    /// Nothing until [`Reader::begin_body`].
+    Decision,
+    /// The size at the start of a chunk's line, or what ends it.
+    ChunkSize,
+    /// The rest of a chunk's line, the line end behind its data, or the trailer section.
+    ChunkLine,
+    /// A body.
+    Body,
+    /// All the input; if [`end_of_chunks`] finds one, the message ends there.
+    LastChunk,
+    /// All the input, which belongs to no message that the reader follows.
+    Unknown,
+}
+
 /// Reads one direction.
 #[derive(Debug)]
 pub struct Reader {
@@ -127,13 +148,21 @@ impl<'a> Input<'a> {
         self.hidden = 0;
     }
 
-    /// Whether the input's last bytes are those of a chunked body without trailer fields: behind a chunk's line end, or
-    /// in a buffer of their own.
+    /// Whether the input's last bytes are those of a chunked body without trailer fields.
     fn ends_like_a_chunked_body(&self) -> bool {
-        const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
-        const BEHIND_DATA: &[u8] = b"\r\n0\r\n\r\n";
-        let last = if self.hidden == 0 { self.known } else { self.tail };
-        last == LAST_CHUNK || last.ends_with(BEHIND_DATA)
+        !end_of_chunks(if self.hidden == 0 { self.known } else { self.tail }).is_empty()
+    }
+}
+
+/// What shows in an input's last bytes that a chunked body without trailer fields ends with them: the last chunk behind
+/// a chunk's line end, or in a buffer of its own. Empty if nothing does.
+pub fn end_of_chunks(last: &[u8]) -> &[u8] {
+    const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+    const BEHIND_DATA: &[u8] = b"\r\n0\r\n\r\n";
+    match last.strip_suffix(BEHIND_DATA) {
+        Some(before) => &last[before.len()..],
+        None if last == LAST_CHUNK => last,
+        None => &[],
     }
 }
 
@@ -150,28 +179,49 @@ impl Reader {
 
     /// Reads up to the next part or the input's end. What it takes from `input` belongs to the part it returns.
     pub fn read(&mut self, input: &mut Input<'_>) -> Option<Part> {
-        while input.left() > 0 {
-            let part = match self.state {
-                State::Idle => self.idle(input),
-                State::Head => self.head(input),
-                State::Decide => return None,
-                State::Length(left) => self.length(left, input),
-                State::Chunked(chunk) => self.chunked(chunk, input),
-                State::Blurred { chunked } => {
-                    let ends = chunked && input.ends_like_a_chunked_body();
-                    input.take_all();
-                    ends.then(|| self.finish())
-                }
-                State::UntilClose | State::Lost | State::Tunnel => {
-                    input.take_all();
-                    None
-                }
-            };
+        while input.left() > 0 && self.state != State::Decide {
+            let part = self.step(input);
             if part.is_some() {
                 return part;
             }
         }
         None
+    }
+
+    /// What [`Reader::step`] will take its bytes for.
+    pub fn expected(&self) -> Expected {
+        match self.state {
+            State::Idle => Expected::Between,
+            State::Head => Expected::Head,
+            State::Decide => Expected::Decision,
+            State::Chunked(Chunk::Size { .. }) => Expected::ChunkSize,
+            State::Length(_) | State::Chunked(Chunk::Data(_)) | State::UntilClose => Expected::Body,
+            State::Chunked(
+                Chunk::Extension { .. } | Chunk::DataEnd | Chunk::TrailerStart | Chunk::Trailer | Chunk::LastReturn,
+            ) => Expected::ChunkLine,
+            State::Blurred { chunked: true } => Expected::LastChunk,
+            State::Blurred { chunked: false } | State::Lost | State::Tunnel => Expected::Unknown,
+        }
+    }
+
+    /// Reads as far as all bytes are of the kind [`Reader::expected`] told; [`Reader::read`] is several such steps.
+    pub fn step(&mut self, input: &mut Input<'_>) -> Option<Part> {
+        match self.state {
+            State::Idle => self.idle(input),
+            State::Head => self.head(input),
+            State::Decide => None,
+            State::Length(left) => self.length(left, input),
+            State::Chunked(chunk) => self.chunked(chunk, input),
+            State::Blurred { chunked } => {
+                let ends = chunked && input.ends_like_a_chunked_body();
+                input.take_all();
+                ends.then(|| self.finish())
+            }
+            State::UntilClose | State::Lost | State::Tunnel => {
+                input.take_all();
+                None
+            }
+        }
     }
 
     /// Tells how the body of the head just given out ends. Returns [`Part::End`] if it has none.

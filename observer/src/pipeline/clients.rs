@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use crate::attribution::{Attributed, Peer, RequestFacts, Scheme, UpstreamFacts};
 use crate::connection::{Connection, Moment};
-use crate::event::{Cookie, Endpoint, Nanoseconds, Origin};
+use crate::event::{Cookie, Endpoint, Nanoseconds, Origin, Role};
 use crate::exchange::{Attempt, Ending, Exchange};
 use crate::gateways::GatewayId;
 use crate::metrics::{Measured, Source};
-use crate::verdict::Verdict;
+use crate::verdict::{Rule, Verdict};
 
 use super::Pipeline;
 
@@ -23,6 +23,7 @@ impl Pipeline {
 
     pub(super) fn client_closed(&mut self, socket: Cookie) {
         if let Some(connection) = self.connections.get_mut(&socket)
+            && connection.opened.role == Role::Client
             && !connection.is_internal
             && !connection.is_closed
         {
@@ -31,8 +32,8 @@ impl Pipeline {
         }
     }
 
-    /// `reader` is the thread that read from the client just now, or 0.
-    pub(super) fn client_moments(&mut self, socket: Cookie, reader: u32, moments: &mut Vec<Moment>) {
+    /// `worker` is the thread that turned to the client just now, or 0.
+    pub(super) fn client_moments(&mut self, socket: Cookie, worker: u32, moments: &mut Vec<Moment>) {
         for moment in moments.drain(..) {
             match moment {
                 Moment::Begun(_) => self.client_begun(socket),
@@ -43,8 +44,8 @@ impl Pipeline {
             }
         }
         let Some(connection) = self.connections.get_mut(&socket) else { return };
-        if reader != 0 {
-            self.pairing.client_read(reader, socket);
+        if worker != 0 {
+            self.pairing.client_read(worker, socket);
         }
         if !connection.is_internal && !connection.is_closed {
             let phase = connection.current_phase();
@@ -83,17 +84,21 @@ impl Pipeline {
             return;
         }
         match Verdict::of(exchange, ending) {
+            Verdict::NotTaken => {
+                self.gauge.not_taken(gateway);
+                self.metrics.filtered("not_taken", 1);
+            }
             Verdict::Unobserved(reason) => self.metrics.unobserved(reason.name(), 1),
             Verdict::Counted { status, rule } => {
                 if let Some(rule) = rule {
                     self.metrics.inferred(rule.name());
                 }
-                self.count(exchange, status, gateway);
+                self.count(exchange, status, rule, gateway);
             }
         }
     }
 
-    fn count(&mut self, exchange: &Exchange, status: u16, gateway: GatewayId) {
+    fn count(&mut self, exchange: &Exchange, status: u16, rule: Option<Rule>, gateway: GatewayId) {
         let attributed = self.attribute(exchange);
         let service = match &attributed {
             Attributed::Service { service, .. } => Some(&**service),
@@ -109,13 +114,19 @@ impl Pipeline {
             }
             Attributed::Service { service, route } => {
                 self.metrics.counted();
-                let measured = Measured { route, ..self.measure(exchange, status, gateway, service) };
+                let measured = Measured { route, ..self.measure(exchange, (status, rule), gateway, service) };
                 self.metrics.count(&measured);
             }
         }
     }
 
-    fn measure(&self, exchange: &Exchange, status: u16, gateway: GatewayId, service: Arc<str>) -> Measured {
+    fn measure(
+        &self,
+        exchange: &Exchange,
+        (status, rule): (u16, Option<Rule>),
+        gateway: GatewayId,
+        service: Arc<str>,
+    ) -> Measured {
         let began_ns = exchange.request.began_ns.unwrap_or_default();
         let request_ms = self.milliseconds(began_ns, exchange.ended_ns());
         let upstream_ms = exchange.upstream_span().map(|(from, to)| self.milliseconds(from, to));
@@ -129,7 +140,7 @@ impl Pipeline {
                 Source::Kong
             },
             status,
-            request_bytes: request_bytes(exchange),
+            request_bytes: request_bytes(exchange, rule),
             response_bytes: exchange.response.bytes,
             request_ms,
             upstream_ms,
@@ -167,9 +178,10 @@ impl Pipeline {
 }
 
 /// nginx counts the bytes of a body that it passed on or that a handler read, not of one that it read only to throw
-/// away: without an upstream the latter is the rule.
-fn request_bytes(exchange: &Exchange) -> u64 {
-    if exchange.attempts.is_empty() && exchange.request.head.is_some() {
+/// away: without an upstream the latter is the rule, unless it was a handler that waited for the body in vain.
+fn request_bytes(exchange: &Exchange, rule: Option<Rule>) -> u64 {
+    let was_awaited = matches!(rule, Some(Rule::ClosedInBody | Rule::BodyTimeout));
+    if exchange.attempts.is_empty() && exchange.request.head.is_some() && !was_awaited {
         exchange.request.head_bytes
     } else {
         exchange.request.bytes

@@ -49,6 +49,12 @@ impl Gauge {
         self.of(gateway).total += 1;
     }
 
+    /// What seemed a request was none to the gateway.
+    pub fn not_taken(&mut self, gateway: GatewayId) {
+        let state = self.of(gateway);
+        state.total = state.total.saturating_sub(1);
+    }
+
     /// Hands the states to the metrics, if any changed.
     pub fn publish(&mut self, gateways: &Gateways, metrics: &mut Metrics) {
         if !std::mem::take(&mut self.is_changed) {

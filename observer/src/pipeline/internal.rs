@@ -30,8 +30,19 @@ impl Internal {
 
     /// An upstream connection is gone.
     pub fn upstream_closed(&mut self, opened: &Opened) {
-        if let (Endpoint::Ip(local), Endpoint::Ip(remote)) = (&opened.local, &opened.remote) {
-            self.pairs.remove(&key(opened.network, *remote, *local));
+        match (&opened.local, &opened.remote) {
+            (Endpoint::Ip(local), Endpoint::Ip(remote)) => {
+                self.pairs.remove(&key(opened.network, *remote, *local));
+            }
+            (_, Endpoint::Unix(path)) => {
+                if let Some(count) = self.paths.get_mut(path) {
+                    *count -= 1;
+                    if *count == 0 {
+                        self.paths.remove(path);
+                    }
+                }
+            }
+            (Endpoint::Unix(_), Endpoint::Ip(_)) => {}
         }
     }
 

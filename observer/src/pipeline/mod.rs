@@ -33,6 +33,10 @@ use internal::Internal;
 /// Connections kept at once. Each takes about 600 bytes while nothing is under way on it.
 pub const CONNECTIONS_MAX: usize = 262_144;
 
+/// Connections over UNIX sockets kept at once: what closes them is not seen, so the oldest idle ones make room. More than
+/// all workers' keepalive pools together.
+pub const UNIX_CONNECTIONS_MAX: usize = 4096;
+
 /// How the pipeline is set up.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -50,6 +54,8 @@ pub struct Pipeline {
     enabled: Enabled,
     gateways: Gateways,
     connections: FxHashMap<Cookie, Connection>,
+    /// Connections over UNIX sockets, oldest first, and some that are gone.
+    unix: Vec<Cookie>,
     pairing: Pairing,
     attribution: Attribution,
     internal: Internal,
@@ -69,6 +75,7 @@ impl Pipeline {
             enabled: Enabled::default(),
             gateways: Gateways::default(),
             connections: FxHashMap::default(),
+            unix: Vec::new(),
             pairing: Pairing::default(),
             attribution,
             internal: Internal::default(),
@@ -139,7 +146,41 @@ impl Pipeline {
             Role::Upstream => self.upstream_opened(&mut connection),
             Role::Client | Role::Listener => self.client_opened(&mut connection),
         }
+        let is_unix = connection.is_unix();
         self.connections.insert(opened.socket, connection);
+        if is_unix {
+            self.make_room_for_unix(opened.socket);
+        }
+    }
+
+    /// A quarter at once, so that the look at all of them is seldom.
+    fn make_room_for_unix(&mut self, newest: Cookie) {
+        self.unix.push(newest);
+        if self.unix.len() <= UNIX_CONNECTIONS_MAX {
+            return;
+        }
+        let mut unix = std::mem::take(&mut self.unix);
+        unix.retain(|socket| self.connections.contains_key(socket));
+        let mut surplus = unix.len().saturating_sub(UNIX_CONNECTIONS_MAX * 3 / 4);
+        unix.retain(|&socket| {
+            let is_idle = self.connections.get(&socket).is_some_and(|idle| idle.exchanges().next().is_none());
+            let is_dropped = is_idle && surplus > 0;
+            if is_dropped {
+                surplus -= 1;
+                self.forget(socket);
+            }
+            !is_dropped
+        });
+        self.unix = unix;
+    }
+
+    fn forget(&mut self, socket: Cookie) {
+        self.client_closed(socket);
+        if let Some(connection) = self.connections.remove(&socket)
+            && connection.opened.role == Role::Upstream
+        {
+            self.internal.upstream_closed(&connection.opened);
+        }
     }
 
     /// Whose connection it is, and which side: who listens at its local end accepted it. A connection that belongs to no
@@ -164,18 +205,25 @@ impl Pipeline {
                 Role::Upstream => {
                     self.datastore.talked(&connection.opened.remote, data.result);
                     self.upstream_moments(data.socket, data.time_ns, data.thread, &mut moments);
+                    self.upstream_spoken_to(data);
                 }
                 Role::Client | Role::Listener => {
-                    let reader = if data.direction == Direction::Received { data.thread } else { 0 };
-                    self.client_moments(data.socket, reader, &mut moments);
+                    // With one pipelined request answered the gateway turns to the next.
+                    let is_asked = connection.exchanges().next().is_some_and(|open| open.response.head.is_none());
+                    let turns_to_it = data.direction == Direction::Received || is_asked;
+                    let worker = if turns_to_it { data.thread } else { 0 };
+                    self.client_moments(data.socket, worker, &mut moments);
                 }
+            }
+            if self.connections.get(&data.socket).is_some_and(Connection::is_over_unseen) {
+                self.forget(data.socket);
             }
         }
         self.moments = moments;
     }
 
     fn state(&mut self, change: &StateChange) {
-        if change.old == TcpState::Listen {
+        if (change.old, change.new) == (TcpState::Listen, TcpState::Close) {
             self.gateways.stopped_listening(change.socket);
         }
         let mut moments = std::mem::take(&mut self.moments);
@@ -222,6 +270,9 @@ impl Pipeline {
             match connection.opened.role {
                 Role::Upstream => self.upstream_moments(socket, time_ns, 0, &mut moments),
                 Role::Client | Role::Listener => self.client_moments(socket, 0, &mut moments),
+            }
+            if self.connections.get(&socket).is_some_and(Connection::is_unix) {
+                self.forget(socket);
             }
         }
         self.pairing.thread_ended(process);

@@ -1,1 +1,8 @@
-
+mod clients;
+mod enabled;
+mod gateways;
+mod page;
+mod random;
+mod script;
+mod unix;
+mod upstreams;

@@ -1,8 +1,9 @@
 //! What the upstreams' exchanges tell of the clients'.
 
 use crate::connection::{Connection, Moment};
-use crate::event::{Cookie, Endpoint, Nanoseconds, Origin, StateChange, TcpState};
+use crate::event::{Cookie, Data, Direction, Endpoint, Nanoseconds, Origin, StateChange, TcpState};
 use crate::exchange::{ATTEMPTS_MAX, Attempt, Exchange, ExchangeId};
+use crate::http::http1::Input;
 use crate::pairing::{Asked, Candidate};
 
 use super::Pipeline;
@@ -41,12 +42,12 @@ impl Pipeline {
                 self.datastore.connected(&connection.opened);
             }
             TcpState::Close => {
-                let id = connection.next_id();
+                let (id, thread) = (connection.next_id(), connection.thread);
                 let made_for = connection.made_for.take();
                 let has_failed = change.old == TcpState::SynSent;
                 self.datastore.closed(&connection.opened, has_failed);
                 self.internal.upstream_closed(&connection.opened);
-                self.end_attempt(made_for, id, change.time_ns);
+                self.end_attempt(made_for, id, thread, change.time_ns);
             }
             _ => {}
         }
@@ -77,6 +78,23 @@ impl Pipeline {
         let read_last = self.read_last(thread);
         if let Some(connection) = self.connections.get_mut(&socket) {
             connection.read_last = connection.read_last.or(read_last);
+        }
+    }
+
+    /// A database that a connect led to is no upstream. TLS may hide one.
+    pub(super) fn upstream_spoken_to(&mut self, data: &Data<'_>) {
+        const TLS_HANDSHAKE: &[u8] = b"\x16\x03";
+        if data.direction != Direction::Sent || data.offset > 0 || data.sample.is_empty() {
+            return;
+        }
+        let is_http = Input::new(data.sample, 0, &[]).begins_like_a_request();
+        if is_http || data.sample.starts_with(TLS_HANDSHAKE) {
+            return;
+        }
+        if let Some(connection) = self.connections.get_mut(&data.socket) {
+            let id = ExchangeId { socket: data.socket, number: 0 };
+            let made_for = connection.made_for.take();
+            self.forget_attempt(made_for, id);
         }
     }
 
@@ -127,15 +145,19 @@ impl Pipeline {
     fn upstream_ended(&mut self, socket: Cookie, exchange: &Exchange) {
         let Some(connection) = self.connections.get_mut(&socket) else { return };
         connection.read_last = None;
-        let made_for = connection.made_for.take();
-        self.end_attempt(made_for, exchange.id, exchange.ended_ns());
+        let (made_for, thread) = (connection.made_for.take(), connection.thread);
+        self.end_attempt(made_for, exchange.id, thread, exchange.ended_ns());
     }
 
-    fn end_attempt(&mut self, client: Option<ExchangeId>, id: ExchangeId, time_ns: Nanoseconds) {
-        if let Some(client) = client.and_then(|client| self.client_mut(client))
-            && let Some(attempt) = client.attempt_mut(id)
-        {
+    /// What the thread does next it does for that client: it tries again, or answers.
+    fn end_attempt(&mut self, client: Option<ExchangeId>, id: ExchangeId, thread: u32, time_ns: Nanoseconds) {
+        let Some(client) = client else { return };
+        let Some(exchange) = self.client_mut(client) else { return };
+        if let Some(attempt) = exchange.attempt_mut(id) {
             attempt.ended_ns = Some(time_ns);
+        }
+        if exchange.response.head.is_none() {
+            self.pairing.client_read(thread, client.socket);
         }
     }
 

@@ -95,3 +95,12 @@ fn garbage_is_an_error() {
     assert!(Head::parse(Side::Request, b"\x16\x03\x01\x02\x00\r\n\r\n").is_err());
     assert!(Head::parse(Side::Response, b"GET / HTTP/1.1\r\n\r\n").is_err());
 }
+
+#[test]
+fn what_tells_of_a_requests_origin_is_read() {
+    let text = "GET / HTTP/1.1\r\nX-Real-IP: 10.0.0.1\r\nTraceparent: 00-a-b-01\r\nX-Request-ID: q\r\n\r\n";
+    let head = request(text);
+    assert_eq!((head.ids(), head.forwarded()), (["q", "", "00-a-b-01"], "10.0.0.1"));
+    let text = "GET / HTTP/1.1\r\nX-Forwarded-For: 10.0.0.2, 10.0.0.3\r\nX-Real-IP: 10.0.0.1\r\n\r\n";
+    assert_eq!(request(text).forwarded(), "10.0.0.2, 10.0.0.3");
+}

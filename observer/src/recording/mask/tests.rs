@@ -1,0 +1,209 @@
+mod traffic;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::attribution::Attribution;
+use crate::config::Config;
+use crate::event::Direction::{Received, Sent};
+use crate::event::{Event, Origin};
+use crate::exposition::text;
+use crate::metrics::Metrics;
+use crate::pipeline::{self, Pipeline};
+use crate::recording::{self, Header, Writer, replay};
+use traffic::{CLIENT, Recorded, SECRET_BYTES, UPSTREAM};
+
+const CONFIG: &str = r#"
+services:
+  - name: orders
+    url: http://10.0.0.5:8001
+    routes:
+      - { name: by-path, paths: [/orders] }
+      - { name: by-host, hosts: [shop.test], methods: [PURGE] }
+  - name: users
+    url: http://10.0.0.5:8002
+    routes: [{ name: users, paths: [/users, '~/v\d+/users'] }]
+"#;
+
+const ROUTE_HEADER: &str = "X-Plan";
+
+fn config() -> Config {
+    Config::parse_own("config", CONFIG).unwrap()
+}
+
+fn masked(recorded: &Recorded) -> Recorded {
+    let mut masker = Masker::new([ROUTE_HEADER]);
+    let mut masked = Recorded::default();
+    for event in recorded.events() {
+        masked.push(&masker.mask(&event));
+    }
+    masked
+}
+
+fn exposition(recorded: &Recorded) -> String {
+    let metrics = Metrics::new(Default::default());
+    let mut pipeline = Pipeline::new(pipeline::Options::default(), Attribution::new(&config()), metrics);
+    recorded.events().for_each(|event| pipeline.handle(&event));
+    pipeline.publish();
+    text::encode(&pipeline.metrics().registry().gather(), text::Options::default())
+}
+
+/// The samples of one way of a connection, one after the other.
+fn stream(recorded: &Recorded, socket: Cookie) -> Vec<String> {
+    let samples = recorded.events().filter_map(|event| match event {
+        Event::Data(data) if data.socket == socket => Some(String::from_utf8_lossy(data.sample).into_owned()),
+        _ => None,
+    });
+    samples.collect()
+}
+
+/// What stays of these calls on a client's connection.
+fn client_calls(origin: Origin, calls: &[(crate::event::Direction, &str)]) -> Vec<String> {
+    let mut recorded = Recorded::with_gateway();
+    recorded.open(CLIENT, origin);
+    for (direction, text) in calls {
+        recorded.call(CLIENT, *direction, text.as_bytes(), text.len());
+    }
+    stream(&masked(&recorded), CLIENT)
+}
+
+#[test]
+fn a_body_of_a_length_is_overwritten() {
+    let calls = [
+        (Received, "POST /a HTTP/1.1\r\nContent-Length: 6\r\n\r\nSEC"),
+        (Received, "RETGET /b HTTP/1.1\r\n\r\n"),
+        (Sent, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nSECRETHTTP/1.1 204 No\r\n\r\n"),
+    ];
+    let expected = [
+        "POST /a HTTP/1.1\r\nContent-Length: 6\r\n\r\nxxx",
+        "xxxGET /b HTTP/1.1\r\n\r\n",
+        "HTTP/1.1 200 xx\r\nContent-Length: 6\r\n\r\nxxxxxxHTTP/1.1 204 xx\r\n\r\n",
+    ];
+    assert_eq!(client_calls(Origin::Beginning, &calls), expected);
+}
+
+#[test]
+fn of_chunks_only_the_framing_stays() {
+    let calls = [
+        (Received, "PUT /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3 ;e=SECRET\r\nS\r\n\r"),
+        (Received, "\n0A\r\n0123456789\r\n0;SECRET\r\nX: SECRET\r\n\r\nGET /b HTTP/1.1\r\n\r\n"),
+    ];
+    let expected = [
+        "PUT /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3 xxxxxxxxx\r\nxxx\r",
+        "\n0A\r\nxxxxxxxxxx\r\n0;xxxxxx\r\nxxxxxxxxx\r\n\r\nGET /b HTTP/1.1\r\n\r\n",
+    ];
+    assert_eq!(client_calls(Origin::Beginning, &calls), expected);
+}
+
+#[test]
+fn an_answer_to_head_has_no_body_whatever_its_length_says() {
+    let calls = [
+        (Received, "HEAD /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\n"),
+        (Sent, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nHTTP/1.1 404 No\r\nContent-Length: 1\r\n\r\nS"),
+    ];
+    let masked = client_calls(Origin::Beginning, &calls);
+    assert_eq!(masked[1], "HTTP/1.1 200 xx\r\nContent-Length: 6\r\n\r\nHTTP/1.1 404 xx\r\nContent-Length: 1\r\n\r\nx");
+}
+
+#[test]
+fn behind_an_upgrade_nothing_stays() {
+    let calls = [
+        (Received, "GET /a HTTP/1.1\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"),
+        (Sent, "HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\n\r\nGET /SECRET HTTP/1.1\r\n\r\n"),
+        (Received, "GET /SECRET HTTP/1.1\r\n\r\n"),
+        (Sent, "HTTP/1.1 200 OK\r\n\r\n"),
+    ];
+    let masked = client_calls(Origin::Beginning, &calls);
+    assert!(masked[1].starts_with("HTTP/1.1 101 xxxxxxxxx\r\nUpgrade: websocket\r\n\r\nxxxx"), "{masked:?}");
+    assert_eq!(masked[2..], ["x".repeat(24), "x".repeat(19)]);
+}
+
+#[test]
+fn out_of_step_everything_is_overwritten_up_to_the_next_request() {
+    let calls = [
+        (Sent, "HTTP/1.1 200 OK\r\nHost: h\r\n\r\n"),
+        (Received, "SECRET\r\nGET /b HTTP/1.1\r\n\r\n"),
+        (Received, "GET /c HTTP/1.1\r\n\r\n"),
+        (Sent, "HTTP/1.1 204 OK\r\nHost: h\r\n\r\n"),
+    ];
+    let expected = [&"x".repeat(28), &"x".repeat(27), "GET /c HTTP/1.1\r\n\r\n", "HTTP/1.1 204 xx\r\nHost: h\r\n\r\n"];
+    assert_eq!(client_calls(Origin::Midway, &calls), expected);
+}
+
+#[test]
+fn a_head_that_is_none_is_overwritten_and_what_follows_too() {
+    let calls = [(Received, "\u{1}SECRET\r\n\r\nGET /SECRET HTTP/1.1\r\n\r\n"), (Received, "SECRET\r\n")];
+    let masked = client_calls(Origin::Beginning, &calls);
+    assert_eq!(masked, [format!("\u{1}XXXXXX\r\n\r\n{}", "x".repeat(24)), "x".repeat(8)]);
+}
+
+#[test]
+fn a_tail_stays_only_where_it_ends_a_chunked_body() {
+    let mut recorded = Recorded::with_gateway();
+    recorded.open(CLIENT, Origin::Beginning);
+    recorded.call(CLIENT, Received, b"0123456789SECRET", 4);
+    recorded.call(CLIENT, Received, b"0123456789SECRET\r\n0\r\n\r\n", 4);
+    recorded.data(CLIENT, Received, 5, b"", b"0\r\n\r\n");
+    let masked = masked(&recorded);
+    let tails = masked.events().filter_map(|event| match event {
+        Event::Data(data) => Some(String::from_utf8_lossy(data.tail).into_owned()),
+        _ => None,
+    });
+    assert_eq!(tails.collect::<Vec<_>>(), ["xxxxxxxx", "x\r\n0\r\n\r\n", "0\r\n\r\n"]);
+}
+
+#[test]
+fn bytes_of_a_socket_that_nobody_told_of_are_overwritten() {
+    let mut recorded = Recorded::with_gateway();
+    recorded.call(CLIENT, Received, b"GET / HTTP/1.1\r\n\r\n", 18);
+    assert_eq!(stream(&masked(&recorded), CLIENT), ["x".repeat(18)]);
+}
+
+#[test]
+fn a_closed_socket_is_forgotten() {
+    let mut recorded = Recorded::with_gateway();
+    recorded.open(CLIENT, Origin::Beginning);
+    recorded.open(UPSTREAM, Origin::Beginning);
+    let mut masker = Masker::new([]);
+    recorded.events().for_each(|event| drop(masker.mask(&event)));
+    assert_eq!(masker.sockets(), 2);
+    let mut closes = Recorded::default();
+    closes.state(CLIENT, TcpState::Close);
+    closes.state(UPSTREAM, TcpState::Close);
+    closes.events().for_each(|event| drop(masker.mask(&event)));
+    assert_eq!(masker.sockets(), 0);
+}
+
+#[test]
+fn a_masked_recording_replays_to_the_same_text_every_time() {
+    let recorded = traffic::of(&[3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9, 3, 2, 3, 8, 4, 6].repeat(20));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("events");
+    let header = Header { is_masked: true, realtime_offset_ns: 0, kernel_release: String::new() };
+    let mut writer = Writer::create(&path, &header).unwrap();
+    masked(&recorded).events().for_each(|event| writer.write(&event).unwrap());
+    writer.finish().unwrap();
+    let text = replay(&path, &config(), &recording::Options::default()).unwrap();
+    assert_eq!(text, exposition(&recorded));
+    assert_eq!(text, replay(&path, &config(), &recording::Options::default()).unwrap());
+    assert!(text.contains("kong_http_status{code="), "{text}");
+}
+
+proptest! {
+    #[test]
+    fn masked_traffic_keeps_its_metrics_and_no_byte_of_a_secret(
+        choices in proptest::collection::vec(any::<u8>(), 0..600)
+    ) {
+        let recorded = traffic::of(&choices);
+        let masked = masked(&recorded);
+        for event in masked.events() {
+            if let Event::Data(data) = event {
+                let secret = |bytes: &[u8]| bytes.iter().any(|byte| SECRET_BYTES.contains(byte));
+                prop_assert!(!secret(data.sample) && !secret(data.tail), "{:?}", String::from_utf8_lossy(data.sample));
+            }
+        }
+        let same_lengths = recorded.lengths() == masked.lengths();
+        prop_assert!(same_lengths);
+        prop_assert_eq!(exposition(&masked), exposition(&recorded), "{}\n{}", recorded.dump(), masked.dump());
+    }
+}

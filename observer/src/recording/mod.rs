@@ -1,0 +1,18 @@
+//! Files of events: a recording replays to the same text every time.
+//!
+//! A recording is private (mode 0600) and, unless asked otherwise, masked: of the traffic it has what the pipeline
+//! reads and nothing more.
+
+mod conversation;
+mod error;
+mod file;
+mod head;
+mod kept;
+mod mask;
+mod replay;
+mod stream;
+
+pub use error::{Damage, RecordingError};
+pub use file::{Header, RECORD_BYTES_MAX, Reader, Writer};
+pub use mask::{Masker, SOCKETS_MAX};
+pub use replay::{Options, replay};

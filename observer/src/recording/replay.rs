@@ -1,0 +1,41 @@
+//! A recording's events through a fresh pipeline.
+
+use std::path::Path;
+
+use super::{Reader, RecordingError};
+use crate::attribution::Attribution;
+use crate::config::{Config, Endpoint};
+use crate::exposition::text;
+use crate::metrics::{self, Metrics};
+use crate::pipeline::{self, Pipeline};
+
+/// How a recording is replayed.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The datastore, in place of the configuration's.
+    pub datastore: Option<Endpoint>,
+    /// How the families are laid out.
+    pub metrics: metrics::Options,
+    /// What the text has.
+    pub text: text::Options,
+}
+
+/// The exposition text after a recording's last event: the same for the same file and configuration.
+///
+/// # Errors
+/// If the file is no recording, cut short or damaged. Nothing is told then.
+pub fn replay(path: &Path, config: &Config, options: &Options) -> Result<String, RecordingError> {
+    let mut recording = Reader::open(path)?;
+    let pipeline_options = pipeline::Options {
+        realtime_offset_ns: recording.header().realtime_offset_ns,
+        datastore: options.datastore.clone().or_else(|| config.datastore.clone()),
+        per_gateway_label: options.metrics.per_gateway_label,
+    };
+    let metrics = Metrics::new(options.metrics.clone());
+    let mut pipeline = Pipeline::new(pipeline_options, Attribution::new(config), metrics);
+    while let Some(event) = recording.read()? {
+        pipeline.handle(&event);
+    }
+    pipeline.publish();
+    Ok(text::encode(&pipeline.metrics().registry().gather(), options.text))
+}
