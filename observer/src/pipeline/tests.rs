@@ -4,5 +4,6 @@ mod gateways;
 mod page;
 mod random;
 mod script;
+mod today;
 mod unix;
 mod upstreams;
