@@ -1,14 +1,18 @@
 //! The command line.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use ipnet::IpNet;
+
 use crate::config::Endpoint;
+use crate::exposition::auth::Role;
+use crate::exposition::listen::{Listen, network};
 use crate::host::selector::Selector;
 use crate::kong_admin::AdminUrl;
+use crate::metrics::Spoken;
 
 /// Watches an API gateway from outside and serves its Kong metrics.
 #[derive(Debug, Parser)]
@@ -40,6 +44,8 @@ pub enum Command {
     Record(RecordArgs),
     /// Print the metrics that a recorded file gives
     Replay(ReplayArgs),
+    /// Give a user a new token for the metrics page, and print it once
+    Token(TokenArgs),
 }
 
 /// Which gateways to watch.
@@ -75,6 +81,11 @@ pub struct ConfigArgs {
     /// Tell gateways apart by a label
     #[arg(long)]
     pub per_gateway_label: bool,
+    /// Which version of Kong's plugin to speak: 0.1, 0.3, or 3 with some of its switches after commas
+    /// (status_code_metrics, latency_metrics, bandwidth_metrics; without any, all of them). Repeatable: the first is
+    /// spoken, a scrape gets another by ?dialect=VERSION
+    #[arg(long = "dialect", value_name = "VERSION[,SWITCH]...", default_value = "0.1")]
+    pub dialects: Vec<Spoken>,
     /// Leave out the observer's own metrics
     #[arg(long)]
     pub no_own_metrics: bool,
@@ -83,15 +94,56 @@ pub struct ConfigArgs {
 /// Options of `run`.
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
-    /// Where to serve the metrics; repeatable
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9542")]
-    pub listen: Vec<SocketAddr>,
+    /// The metrics page
+    #[command(flatten)]
+    pub surface: SurfaceArgs,
     /// Gateways
     #[command(flatten)]
     pub gateways: GatewayArgs,
     /// Services
     #[command(flatten)]
     pub config: ConfigArgs,
+}
+
+/// Where the metrics are served, and to whom.
+#[derive(Debug, Clone, Args)]
+pub struct SurfaceArgs {
+    /// Where to serve the metrics, repeatable: ADDR:PORT or unix:/PATH, then rules after commas: allow=CIDR,
+    /// paths=/PATH, name=HOST (each repeatable), cert=FILE,key=FILE (TLS), client-ca=FILE (mutual TLS), mode=0600
+    /// (unix)
+    #[arg(long, value_name = "ADDR:PORT[,RULE]...", default_value = "127.0.0.1:9542")]
+    pub listen: Vec<Listen>,
+    /// Serve these addresses only, on every TCP listener without an allow= of its own; repeatable
+    #[arg(long, value_name = "CIDR", value_parser = network)]
+    pub allow: Vec<IpNet>,
+    /// Believe X-Forwarded-For from these proxies; repeatable
+    #[arg(long, value_name = "CIDR", value_parser = network)]
+    pub trust_proxy: Vec<IpNet>,
+    /// Users and the digests of their tokens, as `observer token` writes them; then reading needs a token
+    #[arg(long, value_name = "FILE")]
+    pub auth_file: Option<PathBuf>,
+    /// Count nothing until the plugin is enabled by `POST /plugins`
+    #[arg(long)]
+    pub start_disabled: bool,
+    /// Where to keep what is enabled across restarts; made if there is none
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Serve other hosts without users, allow-list or TLS
+    #[arg(long)]
+    pub insecure: bool,
+}
+
+/// Options of `token`.
+#[derive(Debug, Clone, Args)]
+pub struct TokenArgs {
+    /// The user's name
+    pub user: String,
+    /// metrics (may read) or admin (may change things too)
+    #[arg(long)]
+    pub role: Role,
+    /// The file to write to; made if there is none
+    #[arg(long, value_name = "FILE")]
+    pub auth_file: PathBuf,
 }
 
 /// Options of `record`.
@@ -140,13 +192,13 @@ mod tests {
         let named = Cli::parse_from(["observer", "run", "--gateway", "port:80", "--listen", "[::1]:9"]);
         assert!(bare.command.is_none());
         let Some(Command::Run(run)) = named.command else { panic!("no run in {named:?}") };
-        assert_eq!((bare.run.listen, bare.run.gateways.gateways), (run.listen, run.gateways.gateways));
+        assert_eq!((bare.run.surface.listen, bare.run.gateways.gateways), (run.surface.listen, run.gateways.gateways));
     }
 
     #[test]
     fn metrics_are_served_on_loopback_unless_told_otherwise() {
         let cli = Cli::parse_from(["observer"]);
-        assert_eq!(cli.run.listen, ["127.0.0.1:9542".parse().unwrap()]);
+        assert_eq!(cli.run.surface.listen, [Listen::tcp("127.0.0.1:9542".parse().unwrap())]);
     }
 
     #[test]

@@ -4,15 +4,23 @@ mod check;
 mod record;
 mod replay;
 mod run;
+mod token;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Result;
+use sha2::{Digest as _, Sha256};
 
 use crate::cli::{Cli, Command, ConfigArgs};
 use crate::config::{ConfigError, Sources};
+use crate::exposition::auth::AuthError;
+use crate::exposition::listen::Exposed;
+use crate::exposition::plugins::StateError;
+use crate::exposition::server::ListenError;
+use crate::exposition::text;
 use crate::kong_admin::KongAdmin;
-use crate::metrics::{self, Metrics};
+use crate::metrics::{self, Dialect, Metrics, Spoken};
 use crate::pipeline::{self, Pipeline};
 use crate::reload::InUse;
 
@@ -26,11 +34,21 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::Check => check::check(),
         Command::Record(args) => record::record(&args),
         Command::Replay(args) => replay::replay(&args),
+        Command::Token(args) => token::token(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
-        if error.is::<ConfigError>() { ExitCode::from(BAD_INPUT) } else { ExitCode::FAILURE }
+        if is_bad_input(&error) { ExitCode::from(BAD_INPUT) } else { ExitCode::FAILURE }
     })
+}
+
+fn is_bad_input(error: &anyhow::Error) -> bool {
+    let is_of_tls = || matches!(error.downcast_ref(), Some(ListenError::Tls(_)));
+    error.is::<ConfigError>()
+        || error.is::<Exposed>()
+        || error.is::<AuthError>()
+        || error.is::<StateError>()
+        || is_of_tls()
 }
 
 /// A pipeline for this configuration.
@@ -38,8 +56,33 @@ fn pipeline(args: &ConfigArgs, in_use: &InUse, realtime_offset_ns: u64) -> Pipel
     let new = in_use.reconfiguration();
     let options =
         pipeline::Options { realtime_offset_ns, datastore: new.datastore, per_gateway_label: args.per_gateway_label };
-    let metrics = metrics::Options { per_gateway_label: args.per_gateway_label, ..metrics::Options::default() };
-    Pipeline::new(options, new.attribution, Metrics::new(metrics))
+    Pipeline::new(options, new.attribution, Metrics::new(metrics_options(args)))
+}
+
+fn metrics_options(args: &ConfigArgs) -> metrics::Options {
+    let today = |spoken: &Spoken| (spoken.dialect == Dialect::Today).then_some(spoken.switches);
+    metrics::Options {
+        per_gateway_label: args.per_gateway_label,
+        classic: args.dialects.iter().any(|spoken| spoken.dialect != Dialect::Today),
+        today: args.dialects.iter().find_map(today),
+        node_id: node_id(),
+        ..metrics::Options::default()
+    }
+}
+
+/// In the first dialect that the command line names.
+fn text_options(args: &ConfigArgs) -> text::Options {
+    let dialect = args.dialects.first().map(|spoken| spoken.dialect).unwrap_or_default();
+    text::Options { own_metrics: !args.no_own_metrics, dialect, ..text::Options::default() }
+}
+
+/// Stands for this host in Kong 3's metrics: a UUID that tells nothing of the machine's own id (machine-id(5)).
+fn node_id() -> Arc<str> {
+    let machine = std::fs::read("/etc/machine-id").unwrap_or_default();
+    let digest = Sha256::digest([b"observer node_id ", machine.as_slice()].concat());
+    let hex: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    // RFC 9562, version 8: of our own making.
+    format!("{}-{}-8{}-8{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..]).into()
 }
 
 fn load(args: &ConfigArgs) -> Result<InUse> {

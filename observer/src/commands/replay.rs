@@ -2,11 +2,12 @@
 
 use std::io::{Write, stdout};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Result;
 
 use crate::cli::ReplayArgs;
-use crate::exposition::text;
+use crate::metrics;
 use crate::recording::{self, Options};
 
 /// Prints the metrics that a recorded file gives.
@@ -14,8 +15,9 @@ pub fn replay(args: &ReplayArgs) -> Result<ExitCode> {
     let config = super::load(&args.config)?.sourced.config();
     let options = Options {
         datastore: args.config.datastore.clone(),
-        per_gateway_label: args.config.per_gateway_label,
-        text: text::Options { own_metrics: !args.config.no_own_metrics },
+        // The same text on every host.
+        metrics: metrics::Options { node_id: Arc::default(), ..super::metrics_options(&args.config) },
+        text: super::text_options(&args.config),
     };
     let text = recording::replay(&args.file, &config, &options)?;
     stdout().write_all(text.as_bytes())?;

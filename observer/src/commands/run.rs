@@ -1,6 +1,7 @@
 //! `observer run`.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::thread;
 
@@ -12,10 +13,13 @@ use crate::agent::{self, Inbox, Sink, Stop};
 use crate::capture::realtime_offset_ns;
 use crate::cli::RunArgs;
 use crate::event::Event;
-use crate::exposition::server::{self, Limits, Pages, Readiness};
-use crate::exposition::text;
+use crate::exposition::auth::Auth;
+use crate::exposition::listen;
+use crate::exposition::plugins::{Plugins, Switch};
+use crate::exposition::server::{self, Access, Limits, Pages, Readiness};
 use crate::host::selector::Selection;
 use crate::kong_admin::KongAdmin;
+use crate::metrics::ProcessMetrics;
 use crate::pipeline::{Pipeline, Reconfiguration};
 use crate::reload::{self, InUse, Message, Outlets};
 use crate::resolver;
@@ -25,7 +29,13 @@ const SERVING_THREADS: usize = 2;
 
 /// Runs until SIGINT or SIGTERM.
 pub fn run(args: &RunArgs) -> Result<ExitCode> {
+    let surface = &args.surface;
+    if !surface.insecure {
+        listen::check_exposed(&surface.listen, &surface.allow, surface.auth_file.is_some())?;
+    }
     let in_use = super::load(&args.config)?;
+    let services = in_use.sourced.config().services.iter().map(|service| Arc::clone(&service.name)).collect();
+    let plugins = Plugins::open(surface.state_dir.as_deref(), surface.start_disabled, services)?;
     let pipeline = super::pipeline(&args.config, &in_use, realtime_offset_ns());
     let selection = Selection::new(args.gateways.gateways.clone());
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -33,17 +43,31 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         .enable_all()
         .build()
         .context("cannot start the serving threads")?;
-    runtime.block_on(serve(args, selection, in_use, pipeline))?;
+    runtime.block_on(serve(args, selection, in_use, pipeline, Arc::new(plugins)))?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(args: &RunArgs, selection: Selection, in_use: InUse, pipeline: Pipeline) -> Result<()> {
-    let listeners = server::bind(&args.listen).await?;
+async fn serve(
+    args: &RunArgs,
+    selection: Selection,
+    in_use: InUse,
+    pipeline: Pipeline,
+    plugins: Arc<Plugins>,
+) -> Result<()> {
+    let surface = &args.surface;
+    let registry = pipeline.metrics().registry();
+    registry.register(Box::new(ProcessMetrics::default())).context("cannot tell of the observer's own process")?;
+    let auth = surface.auth_file.as_deref().map(|file| Auth::open(file, registry)).transpose()?;
+    let access = Access { allow: surface.allow.clone(), trusted: surface.trust_proxy.clone() };
+    let listeners = server::bind(&surface.listen, &access).await?;
     let (readiness, is_ready) = watch::channel(Readiness::Waiting("the kernel part to be attached".into()));
     let pages = Pages {
-        registry: pipeline.metrics().registry().clone(),
+        registry: registry.clone(),
         readiness: is_ready,
-        text: text::Options { own_metrics: !args.config.no_own_metrics },
+        text: super::text_options(&args.config),
+        dialects: args.config.dialects.iter().map(|spoken| spoken.dialect).collect(),
+        auth: auth.map(Arc::new),
+        plugins: Arc::clone(&plugins),
     };
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let inbox = background(in_use, super::kong_admin(&args.config), &pipeline)?;
@@ -52,6 +76,7 @@ async fn serve(args: &RunArgs, selection: Selection, in_use: InUse, pipeline: Pi
     let (ended, mut end) = oneshot::channel();
     let observing = thread::Builder::new().name("pipeline".into()).spawn({
         let stop = stop.clone();
+        let pipeline = Switched { pipeline, switch: Arc::clone(plugins.switch()), seen: 0 };
         move || {
             // The server may have ended first.
             let _ = ended.send(observe(&selection, &inbox, pipeline, &stop, || {
@@ -68,8 +93,8 @@ async fn serve(args: &RunArgs, selection: Selection, in_use: InUse, pipeline: Pi
         }
         stop.ask();
     };
-    for address in &args.listen {
-        log::info!("serving http://{address}/metrics");
+    for listener in &listeners {
+        log::info!("serving {listener}");
     }
     server::serve(listeners, pages, Limits::default(), shutdown).await;
     let result = match result {
@@ -98,11 +123,40 @@ fn background(in_use: InUse, kong_admin: Option<KongAdmin>, pipeline: &Pipeline)
 fn observe(
     selection: &Selection,
     inbox: &Inbox,
-    mut pipeline: Pipeline,
+    mut pipeline: Switched,
     stop: &Stop,
     ready: impl FnOnce(),
 ) -> Result<()> {
     agent::observe(selection, inbox, &mut pipeline, stop, ready)
+}
+
+/// A pipeline that counts what is enabled when an event is taken.
+struct Switched {
+    pipeline: Pipeline,
+    switch: Arc<Switch>,
+    /// The switch's version.
+    seen: u64,
+}
+
+impl Sink for Switched {
+    fn take(&mut self, event: &Event<'_>) {
+        if let Some(enabled) = self.switch.changed(&mut self.seen) {
+            self.pipeline.enable(enabled);
+        }
+        self.pipeline.take(event);
+    }
+
+    fn reconfigure(&mut self, new: Reconfiguration) {
+        Sink::reconfigure(&mut self.pipeline, new);
+    }
+
+    fn round(&mut self) -> Result<()> {
+        self.pipeline.round()
+    }
+
+    fn gateways(&self) -> Option<usize> {
+        Sink::gateways(&self.pipeline)
+    }
 }
 
 impl Sink for Pipeline {

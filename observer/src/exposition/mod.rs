@@ -1,4 +1,9 @@
 //! Exposition: the metrics as text, and the HTTP surface that serves it.
 
-pub mod server;
 pub mod text;
+pub mod auth;
+pub mod listen;
+pub mod plugins;
+pub mod server;
+mod status;
+mod watched;

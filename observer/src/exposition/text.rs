@@ -1,8 +1,11 @@
-//! The text of a scrape: Kong's families as its plugin 0.1.0 prints them, then the observer's own.
+//! The text of a scrape: Kong's families as its plugin prints them, then the observer's own.
 //!
 //! The plugin's way differs from the usual exposition format where the format leaves a choice: series stand in byte
 //! order of their full key, labels in the family's own order, bounds are padded so that byte order is numeric order,
 //! and a series or bucket appears with its first increment.
+//!
+//! In OpenMetrics 1.0 the series have the same names and labels, so that a scraper may change between the two. Where a
+//! counter's name does not fit that format (no `_total`, or a second family without it), its type is `unknown`.
 //!
 //! The `prometheus` crate hands counters over as `f64`: values above 2^53 (nine petabytes) lose their last digits.
 
@@ -13,6 +16,7 @@ use std::fmt::Write;
 
 use prometheus::proto::{Histogram, Metric, MetricFamily, MetricType};
 
+use crate::metrics::Dialect;
 use crate::metrics::families::{self, Family, GATEWAY_LABEL};
 
 /// What belongs on the page.
@@ -20,37 +24,55 @@ use crate::metrics::families::{self, Family, GATEWAY_LABEL};
 pub struct Options {
     /// Prints the observer's own families after Kong's; without them the page is the plugin's alone.
     pub own_metrics: bool,
+    /// Which of Kong's families.
+    pub dialect: Dialect,
+    /// How.
+    pub format: Format,
+}
+
+/// The exposition formats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// Prometheus's text, version 0.0.4.
+    #[default]
+    Text,
+    /// OpenMetrics 1.0.
+    OpenMetrics,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { own_metrics: true }
+        Options { own_metrics: true, dialect: Dialect::default(), format: Format::default() }
     }
 }
 
-/// Prints gathered families in dialect `0.1`, each line ended by a newline.
+/// Prints gathered families, each line ended by a newline.
 ///
 /// ```
 /// use observer::{exposition::text, metrics::Metrics};
 ///
 /// let metrics = Metrics::new(Default::default());
-/// let page = text::encode(&metrics.registry().gather(), text::Options { own_metrics: false });
+/// let page = text::encode(&metrics.registry().gather(), text::Options { own_metrics: false, ..Default::default() });
 /// assert!(page.ends_with("\nkong_nginx_metric_errors_total 0\n"));
 /// ```
 pub fn encode(families: &[MetricFamily], options: Options) -> String {
     let mut kong: Vec<_> =
-        families.iter().filter_map(|family| Some((family, families::kong(family.name())?))).collect();
+        families.iter().filter_map(|family| Some((family, families::of(options.dialect, family.name())?))).collect();
     kong.sort_by_cached_key(|(family, known)| first_key(family, known));
 
-    let mut page = Page::default();
+    let mut page = Page { text: String::new(), format: options.format, names: Vec::new() };
+    page.names = families.iter().map(|family| family.name()).collect();
     for (family, known) in kong {
-        page.family(family, &Style::kong(known));
+        page.family(family, &Style::kong(known, options.dialect));
     }
     if options.own_metrics {
-        let own = families.iter().filter(|family| families::kong(family.name()).is_none());
+        let own = families.iter().filter(|family| !families::is_kong(family.name()));
         for family in own {
             page.family(family, &Style::PLAIN);
         }
+    }
+    if options.format == Format::OpenMetrics {
+        page.text.push_str("# EOF\n");
     }
     page.text
 }
@@ -77,8 +99,12 @@ struct Style {
 impl Style {
     const PLAIN: Style = Style { labels: &[], sparse: false, bound: |bound| bound.to_string() };
 
-    fn kong(known: &Family) -> Style {
-        Style { labels: known.labels, sparse: true, bound: |bound| format!("{bound:07.1}") }
+    fn kong(known: &Family, dialect: Dialect) -> Style {
+        let bound: fn(f64) -> String = match dialect {
+            Dialect::First | Dialect::Third => |bound| format!("{bound:07.1}"),
+            Dialect::Today => |bound| bound.to_string(),
+        };
+        Style { labels: known.labels, sparse: true, bound }
     }
 
     fn prints(&self, kind: MetricType, metric: &Metric) -> bool {
@@ -115,12 +141,14 @@ impl Style {
 /// One series: its label block and where its values are.
 type Series<'a> = (String, &'a Metric);
 
-#[derive(Default)]
-struct Page {
+struct Page<'a> {
     text: String,
+    format: Format,
+    /// Of all families.
+    names: Vec<&'a str>,
 }
 
-impl Page {
+impl Page<'_> {
     fn family(&mut self, family: &MetricFamily, style: &Style) {
         let kind = family.get_field_type();
         let mut series: Vec<Series> = family
@@ -147,16 +175,23 @@ impl Page {
     }
 
     fn comments(&mut self, name: &str, help: &str, kind: MetricType) {
-        let kind = match kind {
-            MetricType::COUNTER => "counter",
-            MetricType::GAUGE => "gauge",
-            MetricType::HISTOGRAM => "histogram",
-            MetricType::SUMMARY => "summary",
-            MetricType::UNTYPED => "untyped",
+        let is_open = self.format == Format::OpenMetrics;
+        let (name, kind) = match kind {
+            MetricType::COUNTER if is_open => self.open_counter(name),
+            MetricType::UNTYPED if is_open => (name, "unknown"),
+            _ => (name, kind_name(kind)),
         };
         self.extend(&["# HELP ", name, " "]);
-        push_escaped(&mut self.text, help, false);
+        push_escaped(&mut self.text, help, is_open);
         self.extend(&["\n# TYPE ", name, " ", kind, "\n"]);
+    }
+
+    /// Name and type of a counter's family: OpenMetrics adds `_total` to the family's name for its series.
+    fn open_counter<'n>(&self, name: &'n str) -> (&'n str, &'static str) {
+        match name.strip_suffix("_total") {
+            Some(family) if !self.names.contains(&family) => (family, "counter"),
+            _ => (name, "unknown"),
+        }
     }
 
     fn values(&mut self, name: &str, series: &[Series], value: impl Fn(&Metric) -> f64) {
@@ -168,6 +203,16 @@ impl Page {
     fn histograms(&mut self, name: &str, series: &[Series], style: &Style) {
         let bounds: Vec<String> =
             series[0].1.get_histogram().get_bucket().iter().map(|bucket| (style.bound)(bucket.upper_bound())).collect();
+        if self.format == Format::OpenMetrics {
+            // There the lines of a series stand together.
+            for (block, metric) in series {
+                let histogram = metric.get_histogram();
+                self.buckets(name, block, histogram, &bounds, style.sparse);
+                self.line(name, "_count", block, histogram.get_sample_count() as f64);
+                self.line(name, "_sum", block, histogram.get_sample_sum());
+            }
+            return;
+        }
         for (block, metric) in series {
             self.buckets(name, block, metric.get_histogram(), &bounds, style.sparse);
         }
@@ -209,6 +254,16 @@ impl Page {
         for piece in pieces {
             self.text.push_str(piece);
         }
+    }
+}
+
+fn kind_name(kind: MetricType) -> &'static str {
+    match kind {
+        MetricType::COUNTER => "counter",
+        MetricType::GAUGE => "gauge",
+        MetricType::HISTOGRAM => "histogram",
+        MetricType::SUMMARY => "summary",
+        MetricType::UNTYPED => "untyped",
     }
 }
 

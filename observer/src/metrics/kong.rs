@@ -87,6 +87,14 @@ impl<T> PerGateway<T> {
     }
 }
 
+impl<T> PerGateway<T> {
+    /// The label value of a gateway that has an entry; none where gateways are not told apart.
+    pub(super) fn label<'a>(&self, gateway: &'a Option<Arc<str>>) -> Option<&'a str> {
+        let is_known = self.values.contains_key(gateway);
+        self.labelled.then(|| if is_known { gateway.as_deref().unwrap_or_default() } else { OTHER })
+    }
+}
+
 struct Gateway {
     label: Option<Arc<str>>,
     all: Handles,

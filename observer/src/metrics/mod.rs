@@ -4,12 +4,15 @@
 //! reads it at any time. Both sides are atomics: neither waits for the other, save for the moment in which a new
 //! series enters its family's list.
 
+mod dialect;
 pub mod families;
 mod kong;
 mod own;
+mod process;
 mod series;
 #[cfg(test)]
 mod tests;
+mod today;
 
 use std::sync::Arc;
 
@@ -18,6 +21,10 @@ use prometheus::{IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
 use families::{CONNECTIONS, DATASTORE_REACHABLE, METRIC_ERRORS};
 use kong::{Exchanges, PerGateway};
 use own::{Own, register};
+use today::Today;
+
+pub use dialect::{Dialect, NotADialect, Spoken, Switches};
+pub use process::ProcessMetrics;
 
 pub use own::ConfigAges;
 
@@ -37,11 +44,23 @@ pub struct Options {
     pub per_gateway_label: bool,
     /// Services with their own series; [`MAX_SERVICES`] by default.
     pub max_services: usize,
+    /// Counts for the dialects 0.1 and 0.3.
+    pub classic: bool,
+    /// Counts for Kong 3.
+    pub today: Option<Switches>,
+    /// The label `node_id` of Kong 3.
+    pub node_id: Arc<str>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { per_gateway_label: false, max_services: MAX_SERVICES }
+        Options {
+            per_gateway_label: false,
+            max_services: MAX_SERVICES,
+            classic: true,
+            today: None,
+            node_id: Arc::default(),
+        }
     }
 }
 
@@ -52,6 +71,10 @@ pub struct Measured {
     pub service: Arc<str>,
     /// The gateway; read only with [`Options::per_gateway_label`].
     pub gateway: Option<Arc<str>>,
+    /// The route's name, where it has one and could be told.
+    pub route: Option<Arc<str>>,
+    /// Who answered.
+    pub source: Source,
     /// Status code of the response.
     pub status: u16,
     /// Request line, headers and body as read (nginx's `$request_length`).
@@ -64,6 +87,25 @@ pub struct Measured {
     pub upstream_ms: Option<u64>,
     /// The gateway's share, in milliseconds: request less upstream, not below 0.
     pub kong_ms: u64,
+}
+
+/// Who made a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// The service's upstream.
+    Service,
+    /// The gateway itself.
+    Kong,
+}
+
+impl Source {
+    /// As Kong 3 names it.
+    fn name(self) -> &'static str {
+        match self {
+            Source::Service => "service",
+            Source::Kong => "kong",
+        }
+    }
 }
 
 /// The client connections of a gateway, named as in nginx's `stub_status`.
@@ -90,7 +132,8 @@ pub struct ConnectionGauge {
 /// All families, and the handles of the series met so far.
 pub struct Metrics {
     registry: Registry,
-    exchanges: Exchanges,
+    exchanges: Option<Exchanges>,
+    today: Option<Today>,
     connections: IntGaugeVec,
     connection_handles: PerGateway<[IntGauge; 7]>,
     datastore: IntGaugeVec,
@@ -105,7 +148,10 @@ impl Metrics {
         let registry = Registry::new();
         let per_gateway = options.per_gateway_label;
         let mut metrics = Metrics {
-            exchanges: Exchanges::new(&registry, per_gateway, options.max_services),
+            exchanges: options.classic.then(|| Exchanges::new(&registry, per_gateway, options.max_services)),
+            today: options.today.map(|switches| {
+                Today::new(&registry, per_gateway, options.max_services, options.node_id.clone(), switches)
+            }),
             connections: register(
                 &registry,
                 IntGaugeVec::new(Opts::new(CONNECTIONS.name, CONNECTIONS.help), &CONNECTIONS.label_names(per_gateway)),
@@ -137,7 +183,10 @@ impl Metrics {
     /// Adds one exchange to Kong's families. [`Metrics::counted`] is for the caller to call, once for each exchange
     /// with or without a service.
     pub fn count(&mut self, measured: &Measured) {
-        if !self.exchanges.count(measured) {
+        // Not `&&`: each counts for itself.
+        let is_within = self.exchanges.as_mut().is_none_or(|exchanges| exchanges.count(measured))
+            & self.today.as_mut().is_none_or(|today| today.count(measured));
+        if !is_within {
             self.own.limited.inc();
         }
     }
@@ -210,6 +259,9 @@ impl Metrics {
         let handles = self.connection_handles.entry(&gauge.gateway, |gateway| state_handles(family, gateway));
         for (handle, (_, value)) in handles.iter().zip(gauge.states()) {
             handle.set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+        if let Some(today) = &self.today {
+            today.connections(gauge, self.connection_handles.label(&gauge.gateway));
         }
     }
 

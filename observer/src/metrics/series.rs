@@ -11,7 +11,7 @@ use prometheus::core::{Collector, Desc, Metric};
 use prometheus::proto::{MetricFamily, MetricType};
 use prometheus::{Histogram, HistogramOpts, IntCounter, Opts, Registry};
 
-use super::families::{Family, LATENCY_BOUNDS_MS};
+use super::families::Family;
 
 /// A family's series of kind `M`, one for each [`Series::add`]. Clones share the series.
 #[derive(Clone)]
@@ -25,13 +25,13 @@ pub(super) struct Series<M> {
 /// What a family of [`Series`] can consist of.
 pub(super) trait Member: Metric + Clone + Sized + 'static {
     const TYPE: MetricType;
-    fn build(opts: Opts) -> prometheus::Result<Self>;
+    fn build(opts: Opts, bounds: &[f64]) -> prometheus::Result<Self>;
 }
 
 impl Member for IntCounter {
     const TYPE: MetricType = MetricType::COUNTER;
 
-    fn build(opts: Opts) -> prometheus::Result<Self> {
+    fn build(opts: Opts, _bounds: &[f64]) -> prometheus::Result<Self> {
         IntCounter::with_opts(opts)
     }
 }
@@ -39,8 +39,8 @@ impl Member for IntCounter {
 impl Member for Histogram {
     const TYPE: MetricType = MetricType::HISTOGRAM;
 
-    fn build(opts: Opts) -> prometheus::Result<Self> {
-        let opts = HistogramOpts::from(opts).buckets(LATENCY_BOUNDS_MS.to_vec());
+    fn build(opts: Opts, bounds: &[f64]) -> prometheus::Result<Self> {
+        let opts = HistogramOpts::from(opts).buckets(bounds.to_vec());
         Histogram::with_opts(opts)
     }
 }
@@ -60,7 +60,7 @@ impl<M: Member> Series<M> {
         let labels: HashMap<String, String> =
             self.labels.iter().zip(values).map(|(label, value)| ((*label).to_owned(), (*value).to_owned())).collect();
         let opts = Opts::new(self.family.name, self.family.help).const_labels(labels);
-        let member = M::build(opts).expect("the family's name and labels are valid");
+        let member = M::build(opts, self.family.bounds).expect("the family's name and labels are valid");
         self.members.write().unwrap_or_else(|poisoned| poisoned.into_inner()).push(member.clone());
         member
     }

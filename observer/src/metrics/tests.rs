@@ -1,12 +1,14 @@
 use std::sync::Arc;
 
-use super::{MAX_GATEWAYS, MAX_STATUSES, Measured, Metrics, OTHER, Options};
+use super::{Dialect, MAX_GATEWAYS, MAX_STATUSES, Measured, Metrics, OTHER, Options, Source, Switches};
 use crate::exposition::text;
 
 fn measured(service: &str, status: u16) -> Measured {
     Measured {
         service: Arc::from(service),
         gateway: None,
+        route: None,
+        source: Source::Service,
         status,
         request_bytes: 10,
         response_bytes: 100,
@@ -191,4 +193,109 @@ fn the_datastore_family_comes_and_goes() {
     assert_eq!(seen(), Some(0));
     metrics.datastore(None);
     assert_eq!(seen(), None);
+}
+
+/// A page in the dialect of Kong 3.
+fn today(metrics: &Metrics) -> String {
+    let options = text::Options { own_metrics: false, dialect: Dialect::Today, ..text::Options::default() };
+    text::encode(&metrics.registry().gather(), options)
+}
+
+fn speaking_today(switches: Switches) -> Metrics {
+    Metrics::new(Options { classic: false, today: Some(switches), node_id: Arc::from("n"), ..Options::default() })
+}
+
+#[test]
+fn kong_3_counts_by_route_and_source() {
+    let mut metrics = speaking_today(Switches::ALL);
+    let routed = Measured { route: Some(Arc::from("r")), ..measured("a", 200) };
+    metrics.count(&routed);
+    metrics.count(&Measured { source: Source::Kong, upstream_ms: None, ..routed.clone() });
+    metrics.count(&measured("a", 404));
+    metrics.connections(&super::ConnectionGauge { accepted: 3, total: 7, ..Default::default() });
+    let page = today(&metrics);
+    for line in [
+        "# TYPE kong_http_requests_total counter",
+        r#"kong_http_requests_total{service="a",route="r",code="200",source="service",workspace="default",consumer=""} 1"#,
+        r#"kong_http_requests_total{service="a",route="r",code="200",source="kong",workspace="default",consumer=""} 1"#,
+        r#"kong_http_requests_total{service="a",route="",code="404",source="service",workspace="default",consumer=""} 1"#,
+        r#"kong_bandwidth_bytes{service="a",route="r",direction="egress",workspace="default",consumer=""} 200"#,
+        r#"kong_bandwidth_bytes{service="a",route="r",direction="ingress",workspace="default",consumer=""} 20"#,
+        r#"kong_kong_latency_ms_bucket{service="a",route="r",workspace="default",le="2"} 2"#,
+        r#"kong_upstream_latency_ms_bucket{service="a",route="r",workspace="default",le="25"} 1"#,
+        r#"kong_request_latency_ms_bucket{service="a",route="r",workspace="default",le="60000"} 2"#,
+        r#"kong_request_latency_ms_sum{service="a",route="r",workspace="default"} 10"#,
+        "# TYPE kong_nginx_connections_total gauge",
+        r#"kong_nginx_connections_total{node_id="n",subsystem="http",state="accepted"} 3"#,
+        r#"kong_nginx_requests_total{node_id="n",subsystem="http"} 7"#,
+        "kong_nginx_metric_errors_total 0",
+    ] {
+        assert!(page.lines().any(|found| found == line), "{line} in\n{page}");
+    }
+    for absent in ["kong_http_status", "kong_bandwidth{", "\nkong_latency", "current_connections", "state=\"total\""] {
+        assert!(!page.contains(absent), "{absent} in\n{page}");
+    }
+}
+
+#[test]
+fn switches_leave_families_out() {
+    let none = Switches { status_codes: false, latency: false, bandwidth: false };
+    for (switches, family) in [
+        (Switches { status_codes: true, ..none }, "kong_http_requests_total"),
+        (Switches { latency: true, ..none }, "kong_request_latency_ms"),
+        (Switches { bandwidth: true, ..none }, "kong_bandwidth_bytes"),
+    ] {
+        let mut metrics = speaking_today(switches);
+        metrics.count(&measured("a", 200));
+        let page = today(&metrics);
+        for other in ["kong_http_requests_total", "kong_request_latency_ms", "kong_bandwidth_bytes"] {
+            assert_eq!(page.contains(other), other == family, "{other} in\n{page}");
+        }
+    }
+}
+
+#[test]
+fn routes_and_statuses_past_the_limits_share_one_name_in_kong_3() {
+    let options = Options { classic: false, today: Some(Switches::ALL), max_services: 1, ..Options::default() };
+    let mut metrics = Metrics::new(options);
+    for route in ["r", "s", "t", "u"] {
+        metrics.count(&Measured { route: Some(Arc::from(route)), ..measured("a", 200) });
+    }
+    assert_eq!(metrics.limited(), 2);
+    let page = today(&metrics);
+    assert!(
+        page.contains(r#"service="__other__",route="",code="200",source="service",workspace="default",consumer=""} 2"#)
+    );
+    assert!(!page.contains(r#"route="t""#), "{page}");
+    let most = u16::try_from(MAX_STATUSES).unwrap();
+    for code in 0..most + 2 {
+        metrics.count(&Measured { route: Some(Arc::from("r")), ..measured("a", 300 + code) });
+    }
+    assert_eq!(metrics.limited(), 2 + 3);
+}
+
+#[test]
+fn both_dialects_count_beside_each_other_and_the_older_leaves_out_the_sums() {
+    let mut metrics = Metrics::new(Options { today: Some(Switches::ALL), ..Options::default() });
+    metrics.count(&measured("a", 200));
+    let page = |dialect| {
+        let options = text::Options { own_metrics: false, dialect, ..text::Options::default() };
+        text::encode(&metrics.registry().gather(), options)
+    };
+    assert!(page(Dialect::First).contains("kong_http_status_total{code=\"200\"} 1\n"));
+    assert!(page(Dialect::Third).contains("kong_http_status{code=\"200\",service=\"a\"} 1\n"));
+    assert!(page(Dialect::Today).contains("kong_http_requests_total{"));
+    for (dialect, absent) in [
+        (Dialect::First, "kong_http_requests_total"),
+        (Dialect::Third, "kong_http_status_total"),
+        (Dialect::Third, "kong_latency_total"),
+        (Dialect::Third, "kong_bandwidth_total"),
+        (Dialect::Third, "kong_http_requests_total"),
+        (Dialect::Today, "kong_http_status"),
+    ] {
+        assert!(!page(dialect).contains(absent), "{dialect}: {absent}");
+    }
+    // None of them is the observer's own.
+    let own = text::encode(&metrics.registry().gather(), text::Options::default());
+    assert!(!own.contains("kong_http_requests_total"));
 }

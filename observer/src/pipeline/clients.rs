@@ -8,7 +8,7 @@ use crate::connection::{Connection, Moment};
 use crate::event::{Cookie, Endpoint, Nanoseconds, Origin, Role};
 use crate::exchange::{Attempt, Ending, Exchange};
 use crate::gateways::GatewayId;
-use crate::metrics::Measured;
+use crate::metrics::{Measured, Source};
 use crate::rules;
 use crate::verdict::{Rule, Verdict};
 
@@ -109,18 +109,26 @@ impl Pipeline {
         gateway: GatewayId,
         local: Option<SocketAddr>,
     ) {
-        match self.attribute(exchange, local) {
+        let attributed = self.attribute(exchange, local);
+        let service = match &attributed {
+            Attributed::Service { service, .. } => Some(&**service),
+            Attributed::Unattributed => None,
+        };
+        if !self.enabled.counts(service) {
+            return self.metrics.filtered("disabled", 1);
+        }
+        match attributed {
             Attributed::Unattributed => {
                 self.metrics.unattributed(status);
                 self.metrics.filtered("unattributed", 1);
             }
-            Attributed::Service { service, .. } => {
+            Attributed::Service { service, route } => {
                 self.metrics.counted();
                 let (request_bytes, uncertain) = rules::request_bytes(exchange, rule);
                 if let Some(reason) = uncertain {
                     self.metrics.uncertain(reason.name());
                 }
-                let measured = Measured { request_bytes, ..self.measure(exchange, status, gateway, service) };
+                let measured = Measured { request_bytes, route, ..self.measure(exchange, status, gateway, service) };
                 self.metrics.count(&measured);
             }
         }
@@ -133,6 +141,12 @@ impl Pipeline {
         Measured {
             service,
             gateway: self.options.per_gateway_label.then(|| self.gateways.label(gateway)),
+            route: None,
+            source: if exchange.attempts.last().is_some_and(|attempt| attempt.header_ns.is_some()) {
+                Source::Service
+            } else {
+                Source::Kong
+            },
             status,
             request_bytes: exchange.request.bytes,
             response_bytes: exchange.response.bytes,

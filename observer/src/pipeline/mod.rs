@@ -3,6 +3,7 @@
 
 mod clients;
 mod datastore;
+mod enabled;
 mod gauge;
 mod internal;
 #[cfg(test)]
@@ -22,6 +23,8 @@ use crate::exchange::Unobserved;
 use crate::gateways::Gateways;
 use crate::metrics::Metrics;
 use crate::pairing::Pairing;
+
+pub use enabled::Enabled;
 
 use datastore::Datastore;
 use gauge::Gauge;
@@ -70,6 +73,7 @@ impl Reconfiguration {
 /// From events to metrics.
 pub struct Pipeline {
     options: Options,
+    enabled: Enabled,
     gateways: Gateways,
     connections: FxHashMap<Cookie, Connection>,
     /// Connections over UNIX sockets, oldest first, and some that are gone.
@@ -90,6 +94,7 @@ impl Pipeline {
             datastore: Datastore::new(options.datastore.clone()),
             gauge: Gauge::new(options.per_gateway_label),
             options,
+            enabled: Enabled::default(),
             gateways: Gateways::default(),
             connections: FxHashMap::default(),
             unix: Vec::new(),
@@ -128,6 +133,11 @@ impl Pipeline {
         let upstreams = self.connections.values().filter(|connection| connection.opened.role == Role::Upstream);
         upstreams.for_each(|connection| self.datastore.found(&connection.opened));
         self.options.datastore = new.datastore;
+    }
+
+    /// Counts from now on what is enabled; what was counted stays.
+    pub fn enable(&mut self, enabled: Enabled) {
+        self.enabled = enabled;
     }
 
     /// Takes one event.

@@ -1,8 +1,10 @@
 mod clients;
+mod enabled;
 mod gateways;
 mod page;
 mod random;
 mod reconfigure;
 mod script;
+mod today;
 mod unix;
 mod upstreams;

@@ -145,6 +145,14 @@ impl Pipeline {
         let Some(connection) = self.connections.get_mut(&socket) else { return };
         connection.read_last = None;
         let (made_for, thread) = (connection.made_for.take(), connection.thread);
+        // A response that came in one piece was over before its head could be told.
+        if let Some(status) = exchange.status()
+            && let Some(client) = made_for.and_then(|client| self.client_mut(client))
+            && let Some(attempt) = client.attempt_mut(exchange.id)
+        {
+            attempt.header_ns = attempt.header_ns.or(exchange.response.head_ns);
+            attempt.status = status;
+        }
         self.end_attempt(made_for, exchange.id, thread, exchange.ended_ns());
     }
 

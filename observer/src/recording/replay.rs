@@ -14,8 +14,8 @@ use crate::pipeline::{self, Pipeline};
 pub struct Options {
     /// The datastore, in place of the configuration's.
     pub datastore: Option<Endpoint>,
-    /// Tell gateways apart.
-    pub per_gateway_label: bool,
+    /// How the families are laid out.
+    pub metrics: metrics::Options,
     /// What the text has.
     pub text: text::Options,
 }
@@ -29,9 +29,9 @@ pub fn replay(path: &Path, config: &Config, options: &Options) -> Result<String,
     let pipeline_options = pipeline::Options {
         realtime_offset_ns: recording.header().realtime_offset_ns,
         datastore: options.datastore.clone().or_else(|| config.datastore.clone()),
-        per_gateway_label: options.per_gateway_label,
+        per_gateway_label: options.metrics.per_gateway_label,
     };
-    let metrics = Metrics::new(metrics::Options { per_gateway_label: options.per_gateway_label, ..Default::default() });
+    let metrics = Metrics::new(options.metrics.clone());
     let mut pipeline = Pipeline::new(pipeline_options, Attribution::new(config), metrics);
     while let Some(event) = recording.read()? {
         pipeline.handle(&event);

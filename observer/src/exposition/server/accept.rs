@@ -6,14 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Limits;
-use super::connection::{self, Answers};
+use super::access::{Ends, Peer, Rules};
+use super::bind::{Bound, Socket, UnixFile};
+use super::connection::{self, Answers, ForPeer};
 use super::throttle::Throttle;
+use super::tls::Tls;
 
 /// Something that connections come from.
 pub(super) trait Accept: Send + Sync + 'static {
@@ -22,7 +25,7 @@ pub(super) trait Accept: Send + Sync + 'static {
 
     /// Waits for the next one; giving up the wait loses none. What takes a client's time does not belong here: the
     /// others would wait for it.
-    fn accept(&self) -> impl Future<Output = io::Result<Self::Io>> + Send;
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Io, Ends)>> + Send;
 
     /// Its address, for messages.
     fn name(&self) -> String;
@@ -31,17 +34,38 @@ pub(super) trait Accept: Send + Sync + 'static {
 impl Accept for TcpListener {
     type Io = TcpStream;
 
-    async fn accept(&self) -> io::Result<TcpStream> {
-        let (stream, _) = TcpListener::accept(self).await?;
+    async fn accept(&self) -> io::Result<(TcpStream, Ends)> {
+        let (stream, remote) = TcpListener::accept(self).await?;
         // Otherwise the last bytes of an answer wait for the acknowledgement of those before (Nagle, up to 40 ms). It
         // fails only on a connection that is gone already.
         let _ = stream.set_nodelay(true);
-        Ok(stream)
+        let ends = Ends { remote: Some(remote), local: stream.local_addr().ok() };
+        Ok((stream, ends))
     }
 
     fn name(&self) -> String {
         self.local_addr().map_or_else(|_| "an unknown address".to_owned(), |address| address.to_string())
     }
+}
+
+impl Accept for UnixFile {
+    type Io = UnixStream;
+
+    async fn accept(&self) -> io::Result<(UnixStream, Ends)> {
+        let (stream, _) = self.listener.accept().await?;
+        Ok((stream, Ends::default()))
+    }
+
+    fn name(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// A listener's rules for those who come in.
+#[derive(Clone, Default)]
+pub(super) struct Door {
+    rules: Arc<Rules>,
+    tls: Option<Arc<Tls>>,
 }
 
 /// What all listeners share.
@@ -55,25 +79,35 @@ pub(super) struct Shared<S> {
     pub(super) stopped: watch::Receiver<()>,
 }
 
+/// Serves a listener beside the others.
+pub(super) fn spawn(servers: &mut JoinSet<()>, bound: Bound, shared: &Shared<impl Answers + Sync>) {
+    let (door, shared) = (Door { rules: bound.rules, tls: bound.tls }, shared.clone());
+    match bound.socket {
+        Socket::Tcp(listener) => servers.spawn(run(listener, door, shared)),
+        Socket::Unix(file) => servers.spawn(run(file, door, shared)),
+    };
+}
+
 /// Serves what comes from `listener` until stopped; done when its last connection is.
-pub(super) async fn run(listener: impl Accept, shared: Shared<impl Answers>) {
+async fn run(listener: impl Accept, door: Door, shared: Shared<impl Answers>) {
     let mut stopped = shared.stopped.clone();
     let mut connections = JoinSet::new();
     let (mut failures, mut refusals) = (Throttle::default(), Throttle::default());
     loop {
-        let io = tokio::select! {
+        let (io, ends) = tokio::select! {
             _ = stopped.changed() => break,
             Some(_) = connections.join_next() => continue,
-            io = next(&listener, &mut failures) => io,
+            next = next(&listener, &mut failures) => next,
         };
         let Ok(slot) = shared.slots.clone().try_acquire_owned() else {
             drop(io);
             refused(&listener, &mut refusals, shared.limits.connections);
             continue;
         };
-        let connection = connection::serve(io, shared.service.clone(), shared.limits, shared.stopped.clone());
+        let peer = Peer { ends, rules: Arc::clone(&door.rules) };
+        let (tls, shared) = (door.tls.clone(), shared.clone());
         connections.spawn(async move {
-            connection.await;
+            converse(io, tls, peer, shared).await;
             drop(slot);
         });
     }
@@ -81,14 +115,37 @@ pub(super) async fn run(listener: impl Accept, shared: Shared<impl Answers>) {
     while connections.join_next().await.is_some() {}
 }
 
+/// One connection from its handshake, if there is one, to its end.
+async fn converse<IO>(io: IO, tls: Option<Arc<Tls>>, peer: Peer, shared: Shared<impl Answers>)
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let Shared { service, limits, mut stopped, .. } = shared;
+    let service = ForPeer::new(service, peer);
+    let Some(tls) = tls else {
+        return connection::serve(io, service, limits, stopped).await;
+    };
+    let handshake = timeout(limits.head_time, tls.acceptor().accept(io));
+    let shaken = tokio::select! {
+        shaken = handshake => shaken,
+        _ = stopped.changed() => return,
+    };
+    match shaken {
+        // As large as both TLS records' buffers.
+        Ok(Ok(io)) => connection::serve(Box::new(io), service, limits, stopped).await,
+        Ok(Err(error)) => log::debug!("a TLS handshake for the metrics failed: {error}"),
+        Err(_) => log::debug!("a TLS handshake for the metrics took too long"),
+    }
+}
+
 /// How long to wait after a failure: it is mostly a want of descriptors, and they come back as connections end.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The next connection, however long the host has no descriptors or memory for it.
-async fn next<L: Accept>(listener: &L, failures: &mut Throttle) -> L::Io {
+async fn next<L: Accept>(listener: &L, failures: &mut Throttle) -> (L::Io, Ends) {
     loop {
         let error = match listener.accept().await {
-            Ok(io) => return io,
+            Ok(next) => return next,
             Err(error) => error,
         };
         if let Some(count) = failures.count(Instant::now()) {
@@ -121,8 +178,9 @@ mod tests {
 
     use super::super::{Pages, Readiness, pages};
     use super::*;
+    use crate::exposition::plugins::Plugins;
     use crate::exposition::text;
-    use crate::metrics::{Metrics, Options};
+    use crate::metrics::{Dialect, Metrics, Options};
 
     /// Has no descriptors the first few times, then one connection.
     struct Starved {
@@ -133,13 +191,13 @@ mod tests {
     impl Accept for Starved {
         type Io = DuplexStream;
 
-        async fn accept(&self) -> io::Result<DuplexStream> {
+        async fn accept(&self) -> io::Result<(DuplexStream, Ends)> {
             if self.failures.load(Ordering::Relaxed) > 0 {
                 self.failures.fetch_sub(1, Ordering::Relaxed);
                 return Err(nix::errno::Errno::EMFILE.into());
             }
             match self.connection.lock().await.take() {
-                Some(connection) => Ok(connection),
+                Some(connection) => Ok((connection, Ends::default())),
                 None => std::future::pending().await,
             }
         }
@@ -155,12 +213,25 @@ mod tests {
         let listener = Starved { failures: AtomicUsize::new(5), connection: Mutex::new(Some(io)) };
         let (_, readiness) = watch::channel(Readiness::Ready);
         let registry = Metrics::new(Options::default()).registry().clone();
-        let pages = Pages { registry, readiness, text: text::Options { own_metrics: false } };
+        let plugins = Arc::new(Plugins::open(None, false, Vec::new()).unwrap());
+        let pages = Pages {
+            registry,
+            readiness,
+            text: text::Options { own_metrics: false, ..text::Options::default() },
+            dialects: vec![Dialect::First],
+            auth: None,
+            plugins,
+        };
         let (_stop, stopped) = watch::channel(());
         let limits = Limits::default();
-        let shared = Shared { service: pages::service(pages), limits, slots: Arc::new(Semaphore::new(1)), stopped };
+        let shared = Shared {
+            service: pages::service(pages, Limits::default()),
+            limits,
+            slots: Arc::new(Semaphore::new(1)),
+            stopped,
+        };
         let began = Instant::now();
-        tokio::spawn(run(listener, shared));
+        tokio::spawn(run(listener, Door::default(), shared));
         client.write_all(b"GET /ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
         let mut answer = String::new();
         client.read_to_string(&mut answer).await.unwrap();

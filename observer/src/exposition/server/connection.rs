@@ -18,6 +18,7 @@ use warp::reply::Response;
 
 use self::deadline::WriteDeadline;
 use super::Limits;
+use super::access::Peer;
 
 /// What answers requests. It gets their bodies unread, and what it leaves unread closes the connection.
 pub(super) trait Answers:
@@ -28,6 +29,30 @@ pub(super) trait Answers:
 impl<S> Answers for S where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static
 {
+}
+
+/// Tells the answering side whom each request comes from.
+#[derive(Clone)]
+pub(super) struct ForPeer<S> {
+    service: S,
+    peer: Peer,
+}
+
+impl<S> ForPeer<S> {
+    pub(super) fn new(service: S, peer: Peer) -> Self {
+        ForPeer { service, peer }
+    }
+}
+
+impl<S: Answers> Service<Request<Incoming>> for ForPeer<S> {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = S::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> S::Future {
+        request.extensions_mut().insert(self.peer.clone());
+        self.service.call(request)
+    }
 }
 
 /// Answers the requests of one connection, of whatever kind, until it ends or reaches a limit.

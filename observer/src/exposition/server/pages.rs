@@ -1,19 +1,27 @@
-//! The pages: what `/metrics`, `/ready` and `/` answer.
+//! The pages: what each path answers, and to whom.
 
 use std::borrow::Cow;
-use std::convert::Infallible;
+use std::sync::Arc;
 
+use futures_util::Stream;
 use hyper_util::service::TowerToHyperService;
 use prometheus::Registry;
 use tokio::sync::watch;
-use warp::Filter;
-use warp::http::{Method, Response, StatusCode, header};
+use tokio::time::sleep;
+use warp::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use warp::{Buf, Filter};
 
+use super::Limits;
+use super::access::{Foreign, Peer, is_forwarded};
+use super::answer::{Answer, CONTENT_TYPE, OPEN_METRICS_TYPE, gzipped, message, not_allowed, not_found, plain, typed};
+use super::body;
 use super::connection::Answers;
-use crate::exposition::text;
-
-/// Content type of the metrics, spelt as the plugin spells it.
-pub const CONTENT_TYPE: &str = "text/plain; charset=UTF-8";
+use super::negotiate;
+use crate::exposition::auth::{Auth, Denied, Role};
+use crate::exposition::plugins::{self, Plugins};
+use crate::exposition::status::status;
+use crate::exposition::text::{self, Format};
+use crate::metrics::Dialect;
 
 /// Whether the observer sees everything yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +33,7 @@ pub enum Readiness {
 }
 
 /// What the pages are made of.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Pages {
     /// Gathered anew for each scrape.
     pub registry: Registry,
@@ -33,43 +41,238 @@ pub struct Pages {
     pub readiness: watch::Receiver<Readiness>,
     /// What the text of `/metrics` holds.
     pub text: text::Options,
+    /// Those that the registry has; the first is spoken unless a scrape asks for another.
+    pub dialects: Vec<Dialect>,
+    /// The users; without any, everyone whom the listener's rules let in may read, and nobody change, save through a
+    /// private UNIX socket.
+    pub auth: Option<Arc<Auth>>,
+    /// What is enabled.
+    pub plugins: Arc<Plugins>,
 }
 
 /// The pages as the connections ask for them.
-pub(super) fn service(pages: Pages) -> impl Answers {
-    TowerToHyperService::new(warp::service(routes(pages)))
+pub(super) fn service(pages: Pages, limits: Limits) -> impl Answers + Sync {
+    TowerToHyperService::new(warp::service(routes(Arc::new(pages), limits)))
 }
 
 fn routes(
-    pages: Pages,
-) -> impl Filter<Extract = (Response<String>,), Error = Infallible> + Clone + Send + Sync + 'static {
+    pages: Arc<Pages>,
+    limits: Limits,
+) -> impl Filter<Extract = (Answer,), Error = warp::Rejection> + Clone + Send + Sync + 'static {
     warp::method()
         .and(warp::path::full())
-        .map(move |method, path: warp::path::FullPath| pages.answer(&method, path.as_str()))
+        .and(warp::query::raw().or(warp::any().map(String::new)).unify())
+        .and(warp::header::headers_cloned())
+        .and(warp::ext::get::<Peer>())
+        .map(|method, path: warp::path::FullPath, query, headers, peer| Asked {
+            method,
+            path: path.as_str().to_owned(),
+            query,
+            headers,
+            peer,
+        })
+        .and(warp::body::stream())
+        .then(move |asked, body| {
+            let pages = Arc::clone(&pages);
+            async move { pages.answer(&asked, body, limits).await }
+        })
+}
+
+/// A request without its body.
+struct Asked {
+    method: Method,
+    path: String,
+    query: String,
+    headers: HeaderMap,
+    peer: Peer,
+}
+
+impl Asked {
+    /// Whether there is such a page for this client. nginx's status is for this host alone, unless the listener's
+    /// paths list it.
+    fn finds(&self, page: Page<'_>) -> bool {
+        let rules = &self.peer.rules;
+        let is_near = || self.peer.is_local(&self.headers) || rules.lists(&self.path);
+        rules.serves(&self.path) && (page != Page::Status || is_near())
+    }
+
+    fn is_change(&self) -> bool {
+        self.method != Method::GET && self.method != Method::HEAD
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Page<'a> {
+    Root,
+    Ready,
+    Metrics,
+    /// nginx's `stub_status`.
+    Status,
+    Plugins,
+    /// With its id.
+    Plugin(&'a str),
+}
+
+impl<'a> Page<'a> {
+    fn at(path: &'a str) -> Option<Page<'a>> {
+        match path {
+            "/" => Some(Page::Root),
+            "/ready" => Some(Page::Ready),
+            "/metrics" => Some(Page::Metrics),
+            "/nginx_status" => Some(Page::Status),
+            "/plugins" => Some(Page::Plugins),
+            _ => path.strip_prefix("/plugins/").filter(|id| !id.is_empty() && !id.contains('/')).map(Page::Plugin),
+        }
+    }
+
+    /// Its methods, as the `Allow` header lists them.
+    fn methods(self) -> &'static str {
+        match self {
+            Page::Root | Page::Ready | Page::Metrics | Page::Status => "GET, HEAD",
+            Page::Plugins => "GET, HEAD, POST",
+            Page::Plugin(_) => "GET, HEAD, PATCH, DELETE",
+        }
+    }
+
+    fn has(self, method: &Method) -> bool {
+        self.methods().split(", ").any(|own| own == method.as_str())
+    }
+
+    /// Root and readiness tell nothing that is worth a token.
+    fn is_open(self) -> bool {
+        matches!(self, Page::Root | Page::Ready)
+    }
 }
 
 impl Pages {
-    fn answer(&self, method: &Method, path: &str) -> Response<String> {
-        let page = match path {
-            "/metrics" => Pages::metrics,
-            "/ready" => Pages::ready,
-            "/" => Pages::root,
-            _ => return not_found(),
+    async fn answer(
+        &self,
+        asked: &Asked,
+        body: impl Stream<Item = Result<impl Buf, warp::Error>>,
+        limits: Limits,
+    ) -> Answer {
+        if !asked.peer.is_allowed(&asked.headers) {
+            return message(StatusCode::FORBIDDEN, "Your IP address is not allowed");
+        }
+        let Some(page) = Page::at(&asked.path).filter(|page| asked.finds(*page)) else {
+            return not_found();
         };
-        // The HTTP library leaves out the body of an answer to HEAD, and keeps its length.
-        if method == Method::GET || method == Method::HEAD { page(self) } else { not_allowed() }
+        if !page.has(&asked.method) {
+            return not_allowed(page.methods());
+        }
+        if let Err(refusal) = self.admit(page, asked).await {
+            return refusal;
+        }
+        match page {
+            Page::Root => plain(StatusCode::OK, "Kong Prometheus exporter, visit /metrics"),
+            Page::Ready => self.ready(),
+            Page::Metrics => self.metrics(asked),
+            Page::Status => plain(StatusCode::OK, status(&self.registry.gather())),
+            Page::Plugins if asked.is_change() => self.change(asked, None, body, limits).await,
+            Page::Plugin(id) if asked.is_change() => self.change(asked, Some(id), body, limits).await,
+            Page::Plugins => plugins::list(&self.plugins),
+            Page::Plugin(id) => plugins::one(&self.plugins, id),
+        }
+    }
+
+    async fn change(
+        &self,
+        asked: &Asked,
+        id: Option<&str>,
+        body: impl Stream<Item = Result<impl Buf, warp::Error>>,
+        limits: Limits,
+    ) -> Answer {
+        let content_type = asked.headers.get(header::CONTENT_TYPE).map(|kind| kind.to_str().unwrap_or("?"));
+        match body::read(body, limits).await {
+            Ok(body) => plugins::change(&self.plugins, &asked.method, id, content_type, &body),
+            Err(refusal) => refusal,
+        }
+    }
+
+    /// Whether this request may have this page.
+    async fn admit(&self, page: Page<'_>, asked: &Asked) -> Result<(), Answer> {
+        let is_change = asked.is_change();
+        if is_change {
+            asked.peer.check_origin(&asked.headers).map_err(foreign)?;
+        }
+        if asked.peer.is_private(&asked.headers) {
+            return Ok(());
+        }
+        let needed = if is_change { Role::Admin } else { Role::Metrics };
+        // Through a gateway's route nothing but the metrics is open, whatever the route's path lets through.
+        let is_open = page.is_open() && !is_forwarded(&asked.headers);
+        match &self.auth {
+            Some(_) if is_open => Ok(()),
+            Some(auth) => self.check(auth, asked, needed).await,
+            None if is_change => Err(message(
+                StatusCode::FORBIDDEN,
+                "changes need an admin token: start the observer with --auth-file, or use a UNIX socket of mode 0600",
+            )),
+            None if page != Page::Metrics && !asked.peer.rules.lists(&asked.path) && is_forwarded(&asked.headers) => {
+                Err(not_found())
+            }
+            None => Ok(()),
+        }
+    }
+
+    async fn check(&self, auth: &Auth, asked: &Asked, needed: Role) -> Result<(), Answer> {
+        let denied = match auth.check(&asked.headers, needed) {
+            Ok(()) => return Ok(()),
+            Err(denied) => denied,
+        };
+        let (status, text) = match denied {
+            Denied::Missing => (StatusCode::UNAUTHORIZED, "a token is needed; `observer token` makes one"),
+            Denied::Unknown => (StatusCode::UNAUTHORIZED, "this token is not known; `observer token` makes a new one"),
+            Denied::Forbidden => {
+                (StatusCode::FORBIDDEN, "this token may only read; changes need one with the role admin")
+            }
+        };
+        if denied == Denied::Unknown {
+            sleep(auth.delay(asked.peer.client(&asked.headers))).await;
+        }
+        let mut answer = message(status, text);
+        if status == StatusCode::UNAUTHORIZED {
+            let schemes = HeaderValue::from_static("Basic realm=\"observer\", Bearer realm=\"observer\"");
+            answer.headers_mut().insert(header::WWW_AUTHENTICATE, schemes);
+        }
+        Err(answer)
     }
 
     /// Gathering and encoding is plain computing (optimised, 2 to 3 ms for 200 services, 11 to 22 ms for 1,000), so it
     /// runs right here: the runtime's threads bound how many scrapes are encoded at once.
-    fn metrics(&self) -> Response<String> {
-        let text = text::encode(&self.registry.gather(), self.text);
-        let mut response = plain(StatusCode::OK, text);
-        response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, header::HeaderValue::from_static("*"));
-        response
+    fn metrics(&self, asked: &Asked) -> Answer {
+        let Some(dialect) = self.dialect(&asked.query) else {
+            let spoken: Vec<String> = self.dialects.iter().map(Dialect::to_string).collect();
+            let spoken = spoken.join(", ");
+            let text = format!("this dialect is not spoken here; there is {spoken}, --dialect adds others");
+            return message(StatusCode::BAD_REQUEST, &text);
+        };
+        let format = negotiate::format(&asked.headers);
+        let options = text::Options { dialect, format, ..self.text };
+        let page = text::encode(&self.registry.gather(), options).into_bytes();
+        let kind = match format {
+            Format::Text => CONTENT_TYPE,
+            Format::OpenMetrics => OPEN_METRICS_TYPE,
+        };
+        let mut answer = if negotiate::takes_gzip(&asked.headers) {
+            gzipped(kind, &page)
+        } else {
+            typed(StatusCode::OK, kind, page)
+        };
+        answer.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        answer
     }
 
-    fn ready(&self) -> Response<String> {
+    /// The dialect that `?dialect=` asks for, else the first; `None` for one that is not spoken.
+    fn dialect(&self, query: &str) -> Option<Dialect> {
+        let mut pairs = form_urlencoded::parse(query.as_bytes());
+        match pairs.find(|(key, _)| key == "dialect") {
+            None => Some(self.dialects.first().copied().unwrap_or_default()),
+            Some((_, name)) => self.dialects.iter().find(|dialect| dialect.to_string() == name).copied(),
+        }
+    }
+
+    fn ready(&self) -> Answer {
         match &*self.readiness.borrow() {
             Readiness::Ready => plain(StatusCode::OK, "ready"),
             Readiness::Waiting(what) => {
@@ -77,25 +280,12 @@ impl Pages {
             }
         }
     }
-
-    fn root(&self) -> Response<String> {
-        plain(StatusCode::OK, "Kong Prometheus exporter, visit /metrics")
-    }
 }
 
-fn not_found() -> Response<String> {
-    plain(StatusCode::NOT_FOUND, "no such page; the metrics are at /metrics, readiness is at /ready")
-}
-
-fn not_allowed() -> Response<String> {
-    let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "this page can only be read; use GET or HEAD");
-    response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
-    response
-}
-
-fn plain(status: StatusCode, body: impl Into<String>) -> Response<String> {
-    let mut response = Response::new(body.into());
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(CONTENT_TYPE));
-    response
+fn foreign(foreign: Foreign) -> Answer {
+    let text = match foreign {
+        Foreign::Host => "the Host header is none of this listener's names; add one with --listen ADDR:PORT,name=HOST",
+        Foreign::Origin => "changes from pages of another origin are refused",
+    };
+    message(StatusCode::FORBIDDEN, text)
 }

@@ -1,91 +1,22 @@
+mod auth;
+mod harness;
 mod limits;
+mod metrics;
+mod plugins;
+mod rules;
+mod tls;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
-use tokio::sync::{oneshot, watch};
-use tokio::task::JoinHandle;
 
-use super::{GRACE, Limits, ListenError, Pages, Readiness, bind, serve};
+use super::{Access, GRACE, ListenError, Readiness, bind};
+use crate::exposition::listen::Listen;
 use crate::exposition::text;
-use crate::metrics::{Metrics, Options};
-
-/// A server on free ports of the loopback, and the test's end of everything it listens to.
-struct Served {
-    runtime: Runtime,
-    addresses: Vec<SocketAddr>,
-    readiness: watch::Sender<Readiness>,
-    stop: oneshot::Sender<()>,
-    server: JoinHandle<()>,
-    metrics: Metrics,
-}
-
-fn served(listeners: usize) -> Served {
-    served_within(Limits::default(), listeners)
-}
-
-fn served_within(limits: Limits, listeners: usize) -> Served {
-    let runtime = Runtime::new().unwrap();
-    let metrics = Metrics::new(Options::default());
-    let (readiness, receiver) = watch::channel(Readiness::Waiting("the first scan".into()));
-    let pages =
-        Pages { registry: metrics.registry().clone(), readiness: receiver, text: text::Options { own_metrics: false } };
-    let bound = runtime.block_on(bind(&vec![loopback(0); listeners])).unwrap();
-    let addresses = bound.iter().map(|l| l.local_addr().unwrap()).collect();
-    let (stop, stopped) = oneshot::channel();
-    let server = runtime.spawn(serve(bound, pages, limits, async {
-        let _ = stopped.await;
-    }));
-    Served { runtime, addresses, readiness, stop, server, metrics }
-}
-
-fn loopback(port: u16) -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], port))
-}
-
-impl Served {
-    fn connect(&self) -> TcpStream {
-        connect(self.addresses[0])
-    }
-
-    fn ask(&self, request_line: &str) -> Answer {
-        ask(self.addresses[0], request_line)
-    }
-}
-
-fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    stream
-}
-
-/// An answer as it came: the head without its empty line, and what followed until the close.
-struct Answer {
-    head: String,
-    body: String,
-}
-
-impl Answer {
-    fn status(&self) -> &str {
-        self.head.lines().next().unwrap()
-    }
-
-    fn has(&self, line: &str) -> bool {
-        self.head.lines().any(|header| header == line)
-    }
-}
-
-fn ask(address: SocketAddr, request_line: &str) -> Answer {
-    let mut stream = connect(address);
-    let request = format!("{request_line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a whole head");
-    Answer { head: head.to_owned(), body: body.to_owned() }
-}
+use crate::metrics::Metrics;
+use harness::{ask, connect, loopback, served};
 
 #[test]
 fn metrics_come_with_the_headers_of_the_page() {
@@ -94,7 +25,10 @@ fn metrics_come_with_the_headers_of_the_page() {
     assert_eq!(answer.status(), "HTTP/1.1 200 OK");
     assert!(answer.head.contains("\r\nContent-Type: text/plain; charset=UTF-8\r\n"), "{}", answer.head);
     assert!(answer.head.contains("\r\nAccess-Control-Allow-Origin: *\r\n"), "{}", answer.head);
-    let text = text::encode(&served.metrics.registry().gather(), text::Options { own_metrics: false });
+    let text = text::encode(
+        &served.metrics.registry().gather(),
+        text::Options { own_metrics: false, ..text::Options::default() },
+    );
     assert_eq!(answer.body, text);
 }
 
@@ -199,6 +133,8 @@ fn fill(metrics: &mut Metrics) {
         metrics.count(&crate::metrics::Measured {
             service: format!("service-{service}-{}", "x".repeat(100)).into(),
             gateway: None,
+            route: None,
+            source: crate::metrics::Source::Service,
             status: 200,
             request_bytes: 1,
             response_bytes: 1,
@@ -273,8 +209,9 @@ fn a_taken_port_is_named_with_what_to_do() {
     let runtime = Runtime::new().unwrap();
     let taken = std::net::TcpListener::bind(loopback(0)).unwrap();
     let address = taken.local_addr().unwrap();
-    let error = runtime.block_on(bind(&[loopback(0), address])).unwrap_err();
-    assert!(matches!(error, ListenError::Taken(a) if a == address));
+    let error =
+        runtime.block_on(bind(&[Listen::tcp(loopback(0)), Listen::tcp(address)], &Access::default())).err().unwrap();
+    assert!(matches!(&error, ListenError::Taken(a) if *a == address.to_string()));
     let message = error.to_string();
     assert!(message.contains(&address.to_string()), "{message}");
     assert!(message.contains("taken"), "{message}");
@@ -286,7 +223,7 @@ fn an_address_of_another_host_is_named_with_what_to_do() {
     let runtime = Runtime::new().unwrap();
     // A documentation address (RFC 5737), which no host has.
     let address: SocketAddr = "192.0.2.1:0".parse().unwrap();
-    let error = runtime.block_on(bind(&[address])).unwrap_err();
-    assert!(matches!(error, ListenError::Foreign(a) if a == address));
+    let error = runtime.block_on(bind(&[Listen::tcp(address)], &Access::default())).err().unwrap();
+    assert!(matches!(&error, ListenError::Foreign(a) if *a == address.to_string()));
     assert!(error.to_string().contains("--listen"));
 }

@@ -2,10 +2,10 @@ use std::sync::Arc;
 
 use prometheus::{Gauge, HistogramOpts, IntCounter, Opts, Registry};
 
-use super::{Options, encode};
-use crate::metrics::{self, ConnectionGauge, Measured, Metrics};
+use super::{Format, Options, encode};
+use crate::metrics::{self, ConnectionGauge, Dialect, Measured, Metrics, Source};
 
-const KONG_ONLY: Options = Options { own_metrics: false };
+const KONG_ONLY: Options = Options { own_metrics: false, dialect: Dialect::First, format: Format::Text };
 
 fn page(metrics: &Metrics) -> String {
     encode(&metrics.registry().gather(), KONG_ONLY)
@@ -15,6 +15,8 @@ fn measured(service: &str) -> Measured {
     Measured {
         service: Arc::from(service),
         gateway: None,
+        route: None,
+        source: Source::Service,
         status: 301,
         request_bytes: 127,
         response_bytes: 638,
@@ -268,4 +270,68 @@ fn own_counters_show_from_zero_with_labels_by_name() {
     registry.register(Box::new(counter)).unwrap();
     let page = encode(&registry.gather(), Options::default());
     assert!(page.ends_with("observer_x_total{area=\"2\",zone=\"1\"} 0\n"));
+}
+
+/// The same series with the same values, whatever the format.
+#[test]
+fn open_metrics_has_the_same_series_with_types_that_fit_it() {
+    let mut metrics = Metrics::new(metrics::Options { today: Some(metrics::Switches::ALL), ..Default::default() });
+    add_the_documented_requests(&mut metrics);
+    for dialect in [Dialect::First, Dialect::Third, Dialect::Today] {
+        let [text, open] = [Format::Text, Format::OpenMetrics]
+            .map(|format| encode(&metrics.registry().gather(), Options { dialect, format, own_metrics: true }));
+        let samples = |page: &str| {
+            let mut lines: Vec<String> =
+                page.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect();
+            lines.sort();
+            lines
+        };
+        assert_eq!(samples(&text), samples(&open));
+        assert!(open.ends_with("\n# EOF\n"));
+        check_open(&open);
+    }
+    let open = encode(&metrics.registry().gather(), Options { format: Format::OpenMetrics, ..KONG_ONLY });
+    for line in [
+        "# TYPE kong_bandwidth unknown",
+        "# TYPE kong_bandwidth_total unknown",
+        "# TYPE kong_http_status unknown",
+        "# TYPE kong_nginx_metric_errors counter",
+        "# TYPE kong_latency histogram",
+    ] {
+        assert!(open.lines().any(|found| found == line), "{line} in\n{open}");
+    }
+}
+
+/// What OpenMetrics asks of names: a counter's series end in `_total`, those of other types bear the family's name,
+/// and no two families share one.
+fn check_open(page: &str) {
+    let (mut family, mut kind) = ("", "");
+    let mut seen = std::collections::HashSet::new();
+    for line in page.lines() {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            (family, kind) = rest.split_once(' ').unwrap();
+            assert!(seen.insert(family), "{family} stands twice");
+        } else if !line.starts_with('#') {
+            let name = line.split(['{', ' ']).next().unwrap();
+            let part = name.strip_prefix(family).expect(name);
+            match kind {
+                "counter" => assert_eq!(part, "_total", "{line}"),
+                "histogram" => assert!(["_bucket", "_count", "_sum"].contains(&part), "{line}"),
+                "gauge" | "unknown" => assert_eq!(part, "", "{line}"),
+                other => panic!("type {other}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn in_open_metrics_the_lines_of_a_histograms_series_stand_together() {
+    let mut metrics = Metrics::new(metrics::Options::default());
+    add_the_documented_requests(&mut metrics);
+    let open = encode(&metrics.registry().gather(), Options { format: Format::OpenMetrics, ..KONG_ONLY });
+    let kong = r#"kong_latency_count{type="kong",service="google"} 2"#;
+    let request = r#"kong_latency_bucket{type="request",service="google",le="00300.0"} 1"#;
+    assert!(open.find(kong).unwrap() < open.find(request).unwrap());
+    let sum = "kong_latency_sum{type=\"kong\",service=\"google\"} 2145\nkong_latency_bucket{type=\"request\"";
+    assert!(open.contains(sum), "{open}");
 }

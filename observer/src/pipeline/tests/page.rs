@@ -52,7 +52,7 @@ fn the_documented_requests_print_the_documented_page_from_their_events_on() {
     script.reads(30_000, client, get("/metrics"));
     script.handle(&Event::Tick(30_001));
 
-    let page = script.page(text::Options { own_metrics: false });
+    let page = script.page(text::Options { own_metrics: false, ..text::Options::default() });
     assert_eq!(page, include_str!("../../exposition/page.txt"));
     assert_eq!(script.value("observer_unattributed_requests_total{code=\"404\"}"), Some(5));
     assert_eq!(script.value("observer_gateways"), Some(1));

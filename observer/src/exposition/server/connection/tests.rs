@@ -1,5 +1,6 @@
 //! Over pipes and a clock that moves only when all wait: the limits at their real lengths, exact and at once.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -7,11 +8,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
+use super::super::access::Ends;
 use super::super::pages;
 use super::*;
+use crate::exposition::plugins::Plugins;
 use crate::exposition::server::{Pages, Readiness};
 use crate::exposition::text;
-use crate::metrics::{Metrics, Options};
+use crate::metrics::{Dialect, Metrics, Options};
 
 /// The client's end of a connection, and what stops the server's.
 struct Client {
@@ -25,10 +28,23 @@ struct Client {
 fn connected(pipe_bytes: usize) -> Client {
     let (_, readiness) = watch::channel(Readiness::Ready);
     let registry = Metrics::new(Options::default()).registry().clone();
-    let pages = Pages { registry, readiness, text: text::Options { own_metrics: false } };
+    let plugins = Arc::new(Plugins::open(None, false, Vec::new()).unwrap());
+    let pages = Pages {
+        registry,
+        readiness,
+        text: text::Options { own_metrics: false, ..text::Options::default() },
+        dialects: vec![Dialect::First],
+        auth: None,
+        plugins,
+    };
     let (pipe, io) = duplex(pipe_bytes);
     let (stop, stopped) = watch::channel(());
-    let server = tokio::spawn(serve(io, pages::service(pages), Limits::default(), stopped));
+    let server = tokio::spawn(serve(
+        io,
+        ForPeer::new(pages::service(pages, Limits::default()), Peer { ends: Ends::default(), rules: Arc::default() }),
+        Limits::default(),
+        stopped,
+    ));
     Client { pipe, server, stop, began: Instant::now() }
 }
 

@@ -4,7 +4,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use super::{connect, fill, is_cut_short, served_within};
+use super::harness::{connect, served_within};
+use super::{fill, is_cut_short};
 use crate::exposition::server::Limits;
 
 #[test]
