@@ -106,6 +106,31 @@ pub fn begins_a_response(source: &Source) -> bool {
         && read::<u64>(source.base).is_some_and(|first| first & MASK == BEGINNING)
 }
 
+/// Whether the call's first buffer begins like a request line (RFC 9112, section 3): a method of three to seven letters,
+/// a space, and a target's beginning. A gateway that answered before it had read a body reads the rest of that in the
+/// same turn as the next request.
+#[inline(always)]
+pub fn begins_a_request(source: &Source) -> bool {
+    if !source.is_readable() || source.length < 8 {
+        return false;
+    }
+    let Some(first) = read::<[u8; 8]>(source.base) else {
+        return false;
+    };
+    let mut index = 0;
+    while index < 8 {
+        let byte = first[index];
+        if byte == b' ' {
+            return index >= 3 && (index == 7 || matches!(first[index + 1], b'/' | b'h' | b'H'));
+        }
+        if !byte.is_ascii_uppercase() {
+            return false;
+        }
+        index += 1;
+    }
+    false
+}
+
 /// Puts a transfer's record into the ring with its sample. Returns whether the sample begins with an answer that
 /// switches protocols (RFC 9110, section 15.2.2).
 #[inline(always)]

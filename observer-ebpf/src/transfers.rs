@@ -140,7 +140,9 @@ fn take(socket: &mut Socket, way: u8, bytes: u32, source: &Source) -> u32 {
         return 0;
     }
     // Answers to pipelined requests follow each other without a read between them.
-    let begins_message = is_new_turn || (responses && socket.budget < bytes && buffers::begins_a_response(source));
+    let begins_message = is_new_turn
+        || (socket.budget < bytes
+            && if responses { buffers::begins_a_response(source) } else { buffers::begins_a_request(source) });
     if begins_message {
         socket.budget = if responses { RESPONSE_TURN_BYTES } else { REQUEST_TURN_BYTES };
     }

@@ -6,10 +6,11 @@ use crate::exchange::Exchange;
 use crate::http::head::Head;
 use crate::verdict::Rule;
 
-/// A line of a head longer than this does not fit nginx's buffers (`large_client_header_buffers`, by default 4 of 8 KiB).
-const LINE_BYTES_MAX: usize = 8 * 1024;
-/// All lines together.
-const HEAD_BYTES_MAX: usize = 4 * LINE_BYTES_MAX;
+/// nginx's usual buffers for a head: the first (`client_header_buffer_size`), ...
+const FIRST_BUFFER_BYTES: usize = 1024;
+/// ... further ones, and how many of them (`large_client_header_buffers`).
+const LARGE_BUFFER_BYTES: usize = 8 * 1024;
+const LARGE_BUFFERS: usize = 4;
 /// More header lines than this are refused (`max_headers` of nginx 1.29, and of Debian's older ones).
 const LINES_MAX: usize = 1_000;
 
@@ -80,10 +81,20 @@ pub fn page_status(body: &[u8]) -> Option<u16> {
     std::str::from_utf8(title).ok()?.strip_suffix(' ')?.parse().ok()
 }
 
+/// Each line lies in one buffer; one that does not fit what is left of the last goes to the next
+/// (`ngx_http_alloc_large_header_buffer`).
 fn is_too_large(head: &Head) -> bool {
-    head.bytes() > HEAD_BYTES_MAX as u64
-        || head.lines().any(|line| line.len() >= LINE_BYTES_MAX)
-        || head.lines().count() > LINES_MAX
+    let (mut left, mut buffers) = (FIRST_BUFFER_BYTES, 0);
+    let fits = head.raw_lines().all(|line| {
+        if line.len() > left {
+            buffers += 1;
+            left = LARGE_BUFFER_BYTES;
+        }
+        let fits = line.len() <= left && buffers <= LARGE_BUFFERS;
+        left = left.saturating_sub(line.len());
+        fits
+    });
+    !fits || head.lines().count() > LINES_MAX
 }
 
 /// `ngx_http_parse_request_line` and `ngx_http_parse_header_line`.

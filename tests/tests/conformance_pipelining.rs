@@ -92,13 +92,20 @@ fn with_bodies(bench: &mut Bench<'_>) {
             .collect();
         in_one_segment(bench, &requests)
     });
+    let get = || Request::get("/alpha/bytes/2");
     for body_bytes in [20_000, 70_000, 300_000] {
-        bench.case(Case::visible(format!("behind a body of {body_bytes} bytes")).lines(4), |bench| {
-            let post = Request::post("/alpha/status/201", body_bytes);
-            let chunks = Request::post("/alpha/status/201", 0).body(chunked(body_bytes / 1000, 1000));
-            let get = Request::get("/alpha/bytes/2");
-            in_one_segment(bench, &[post, get.clone(), chunks, get])
+        bench.case(Case::visible(format!("behind a body of {body_bytes} bytes")).lines(2), |bench| {
+            in_one_segment(bench, &[Request::post("/alpha/status/201", body_bytes), get()])
         });
+    }
+    let in_chunks = |count| Request::post("/alpha/status/201", 0).body(chunked(count, 1_000));
+    bench.case(Case::visible("behind 20 chunks of 1,000 bytes").lines(2), |bench| {
+        in_one_segment(bench, &[in_chunks(20), get()])
+    });
+    // Of a turn of requests 64 KiB are sampled: the last chunk's line lies behind them, in the middle of a call.
+    for count in [70, 300] {
+        let case = Case::unobserved(format!("behind {count} chunks of 1,000 bytes"), "boundary_not_sampled").times(2);
+        bench.case(case.lines(2), |bench| in_one_segment(bench, &[in_chunks(count), get()]));
     }
 }
 

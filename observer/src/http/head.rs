@@ -201,6 +201,11 @@ impl Head {
         lines.filter(|line| !line.is_empty())
     }
 
+    /// The lines with their ends, the blank one included.
+    pub fn raw_lines(&self) -> impl Iterator<Item = &[u8]> {
+        self.text.split_inclusive(|&byte| byte == b'\n')
+    }
+
     /// Whether this is a request of HTTP/0.9: a line with a target and no version, answered without a head.
     pub fn is_simple(&self) -> bool {
         self.minor == SIMPLE

@@ -48,10 +48,17 @@ fn a_route_may_answer_a_good_head_with_the_same_status() {
 }
 
 #[test]
-fn a_line_counts_as_too_long_from_the_size_of_nginx_buffers_on() {
-    let head = |length: usize| format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "l".repeat(length));
-    assert!(!refuses(400, &head(8_000)));
-    assert!(refuses(400, &head(8_200)));
+fn a_head_is_too_large_when_its_lines_do_not_fit_nginx_usual_buffers() {
+    let head = |lines: usize, length: usize| {
+        let lines = format!("X: {}\r\n", "l".repeat(length)).repeat(lines);
+        format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n")
+    };
+    for (lines, length) in [(1, 8_100), (4, 5_000), (4, 8_100), (80, 360)] {
+        assert!(!refuses(400, &head(lines, length)), "{lines} of {length}");
+    }
+    for (lines, length) in [(1, 8_200), (5, 5_000), (9, 4_500), (1_001, 1)] {
+        assert!(refuses(400, &head(lines, length)), "{lines} of {length}");
+    }
 }
 
 #[test]

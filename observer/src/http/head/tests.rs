@@ -104,3 +104,21 @@ fn what_tells_of_a_requests_origin_is_read() {
     let text = "GET / HTTP/1.1\r\nX-Forwarded-For: 10.0.0.2, 10.0.0.3\r\nX-Real-IP: 10.0.0.1\r\n\r\n";
     assert_eq!(request(text).forwarded(), "10.0.0.2, 10.0.0.3");
 }
+
+#[test]
+fn a_line_with_a_target_and_no_version_is_a_whole_head() {
+    for line in ["GET /a\r\n", "GET /a\n", "GET   /a \r\n", "GET http://b/a\r\n"] {
+        let head = Head::simple(line.as_bytes()).unwrap();
+        assert!(head.is_simple(), "{line:?}");
+        assert_eq!((head.method(), head.path(), head.bytes()), ("GET", "/a", line.len() as u64), "{line:?}");
+    }
+    for line in ["GET /a HTTP/1.1\r\n", "GET /a b\r\n", "GET a\r\n", "get /a\r\n", "GET\r\n", "\r\n"] {
+        assert!(Head::simple(line.as_bytes()).is_none(), "{line:?}");
+    }
+}
+
+#[test]
+fn a_head_may_have_a_thousand_lines() {
+    let head = request(&format!("GET / HTTP/1.1\r\n{}Host: a\r\n\r\n", "X: y\r\n".repeat(1_000)));
+    assert_eq!((head.host(), head.lines().count()), (Some("a"), 1_002));
+}

@@ -152,3 +152,25 @@ fn a_chunk_size_that_is_none_blurs_the_body() {
     let found = read_all(&mut reader, &[known(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")]);
     assert_eq!(names(&found), ["begin", "head 200", "blurred"]);
 }
+
+#[test]
+fn a_request_without_a_version_ends_with_its_line_however_its_bytes_come() {
+    let text = b"GET /a\r\nHost: b\r\n\r\n";
+    for cut in 0..8 {
+        let mut reader = Reader::new(Side::Request);
+        let mut parts = Vec::new();
+        for piece in [&text[..cut], &text[cut..]] {
+            let mut input = Input::new(piece, 0, b"");
+            while let Some(part) = reader.read(&mut input) {
+                let is_head = matches!(part, Part::Head(_));
+                parts.push((part, input.left()));
+                if is_head {
+                    break;
+                }
+            }
+        }
+        let [(Part::Begin, _), (Part::Head(head), left)] = &parts[..] else { panic!("cut at {cut}: {parts:?}") };
+        assert!(head.is_simple());
+        assert_eq!((head.target(), *left), ("/a", 11), "cut at {cut}");
+    }
+}

@@ -1,0 +1,240 @@
+//! Request heads and bodies: their framing, their size, and who reads them.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use observer_tests::conformance::{Bench, Case, Family};
+use observer_tests::nginx::config::Config;
+use observer_tests::request::content;
+use observer_tests::{Body, Client, Request};
+
+const MIB: usize = 1 << 20;
+
+#[test]
+fn conformance() -> Result<()> {
+    let mut family = Family::new("request heads and bodies")?;
+    let mut bench = family.bench(|config: Config| {
+        config
+            .http("proxy_cache_path cache keys_zone=z:1m;")
+            .location("/own/", "return 200 done;")
+            .location("/alpha/cached/", "proxy_pass http://alpha; proxy_cache z; proxy_cache_valid 200 1h;")
+            .location("/alpha/unbuffered/", "proxy_request_buffering off; proxy_pass http://alpha;")
+            .location("/static/", "dav_methods PUT DELETE; client_body_in_file_only clean;")
+    })?;
+    odd_heads(&mut bench);
+    large_heads(&mut bench);
+    expectations(&mut bench);
+    chunks(&mut bench);
+    uploads(&mut bench);
+    unwanted_bodies(&mut bench);
+    whether_a_body_counts(&mut bench);
+    drop(bench);
+    family.finish()
+}
+
+fn exchange(bench: &Bench<'_>, request: &Request) -> Result<()> {
+    Client::connect(bench.nginx.address())?.exchange(request).map(drop)
+}
+
+fn odd_heads(bench: &mut Bench<'_>) {
+    let heads: [(&str, &str); 12] = [
+        ("no space behind a colon", "GET /alpha/bytes/9 HTTP/1.1\r\nHost:a\r\n\r\n"),
+        ("many spaces around a value", "GET /alpha/bytes/9 HTTP/1.1\r\nHost:    a    \r\nX-Y:   z   \r\n\r\n"),
+        ("many spaces in the request line", "GET   /alpha/bytes/9   HTTP/1.1\r\nHost: a\r\n\r\n"),
+        ("bare line feeds", "GET /alpha/bytes/9 HTTP/1.1\nHost: a\nX-Y: z\n\n"),
+        ("an empty value", "GET /alpha/bytes/9 HTTP/1.1\r\nHost: a\r\nX-Y:\r\n\r\n"),
+        ("a line without a colon", "GET /alpha/bytes/9 HTTP/1.1\r\nHost: a\r\nodd\r\n\r\n"),
+        ("an underscore in a name", "GET /alpha/bytes/9 HTTP/1.1\r\nHost: a\r\nx_y: z\r\n\r\n"),
+        ("bytes beyond ASCII in a value", "GET /alpha/bytes/9 HTTP/1.1\r\nHost: a\r\nX-Y: \u{e9}\r\n\r\n"),
+        ("names in odd case", "POST /alpha/echo HTTP/1.1\r\nhOST: a\r\ncONTENT-lENGTH: 3\r\n\r\nabc"),
+        ("an absolute-form target", "GET http://elsewhere/alpha/bytes/9 HTTP/1.1\r\nHost: a\r\n\r\n"),
+        ("a query and an escape", "GET /alpha/bytes/9/%61?a=b%20c HTTP/1.1\r\nHost: a\r\n\r\n"),
+        ("a method of its own", "M-SEARCH /alpha/bytes/9 HTTP/1.1\r\nHost: a\r\n\r\n"),
+    ];
+    for (name, head) in heads {
+        bench.case(Case::visible(name).statuses(&[200]), |bench| {
+            let mut client = Client::connect(bench.nginx.address())?;
+            client.send(head.as_bytes())?;
+            client.response(false).map(drop)
+        });
+    }
+    bench.case(Case::visible("an asterisk-form target").statuses(&[400]).refused(), |bench| {
+        let mut client = Client::connect(bench.nginx.address())?;
+        client.send(b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n")?;
+        client.response(false).map(drop)
+    });
+}
+
+fn large_heads(bench: &mut Bench<'_>) {
+    for (lines, line_bytes) in [(1, 1_000), (1, 7_900), (3, 7_900), (4, 5_000), (80, 360)] {
+        let name = format!("a head of {lines} lines of {line_bytes} bytes");
+        let request = (0..lines).fold(Request::get("/alpha/bytes/1"), |request, index| {
+            request.header(&format!("X-Long-{index}"), &"l".repeat(line_bytes))
+        });
+        bench.case(Case::visible(&name).statuses(&[200]), |bench| exchange(bench, &request));
+        bench.case(Case::visible(format!("{name}, in 50 reads")).statuses(&[200]), |bench| {
+            let bytes = request.bytes();
+            let ends: Vec<usize> = (1..50).map(|index| index * bytes.len() / 50).collect();
+            let mut client = Client::connect(bench.nginx.address())?;
+            client.send_split(&bytes, &ends)?;
+            client.response(false).map(drop)
+        });
+    }
+    bench.case(
+        Case::visible("a large head, then a body, then a request, in one segment").statuses(&[200, 200]),
+        |bench| {
+            let post = Request::post("/alpha/echo", 900).header("X-Long", &"l".repeat(6_000));
+            let mut client = Client::connect(bench.nginx.address())?;
+            client.send(&[post.bytes(), Request::get("/alpha/bytes/1").bytes()].concat())?;
+            client.response(false)?;
+            client.response(false).map(drop)
+        },
+    );
+}
+
+fn expectations(bench: &mut Bench<'_>) {
+    for path in ["/alpha/echo", "/alpha/unbuffered/echo"] {
+        for body_bytes in [3, 5_000, 200_000] {
+            bench.case(Case::visible(format!("100-continue, {body_bytes} bytes, {path}")).statuses(&[200]), |bench| {
+                let bytes = Request::post(path, body_bytes).header("Expect", "100-continue").bytes();
+                let (head, body) = bytes.split_at(bytes.len() - body_bytes);
+                let mut client = Client::connect(bench.nginx.address())?;
+                client.send(head)?;
+                client.bytes(b"HTTP/1.1 100 Continue\r\n\r\n".len())?;
+                client.send(body)?;
+                client.response(false).map(drop)
+            });
+        }
+        bench.case(Case::visible(format!("100-continue not waited for, {path}")).statuses(&[200, 200]), |bench| {
+            let post = Request::post(path, 5_000).header("Expect", "100-continue");
+            let mut client = Client::connect(bench.nginx.address())?;
+            client.exchange(&post)?;
+            client.exchange(&Request::get("/alpha/bytes/4")).map(drop)
+        });
+    }
+    bench.case(Case::visible("100-continue of HTTP/1.0 is passed over").statuses(&[200]), |bench| {
+        exchange(bench, &Request::post("/alpha/echo", 50).http10().header("Expect", "100-continue"))
+    });
+    bench.case(Case::visible("an expectation that is unknown").statuses(&[200]), |bench| {
+        exchange(bench, &Request::post("/alpha/echo", 50).header("Expect", "wonders"))
+    });
+    bench.case(Case::visible("100-continue refused early").statuses(&[413]), |bench| {
+        let bytes = Request::post("/alpha/echo", 0).bytes();
+        let head = String::from_utf8_lossy(&bytes).replace("Length: 0", "Length: 900000000");
+        let mut client = Client::connect(bench.nginx.address())?;
+        client.send(head.replace("\r\n\r\n", "\r\nExpect: 100-continue\r\n\r\n").as_bytes())?;
+        client.response(false)?;
+        Ok(())
+    });
+}
+
+fn chunks(bench: &mut Bench<'_>) {
+    let head = |path: &str| format!("POST {path} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let bodies: [(&str, &str); 7] = [
+        ("no chunk", "0\r\n\r\n"),
+        ("one chunk", "5\r\nhello\r\n0\r\n\r\n"),
+        ("extensions", "5;a=b;c=\"d e\"\r\nhello\r\n3 ;x\r\nabc\r\n0;last\r\n\r\n"),
+        ("sizes with leading zeros and letters", "0000a\r\n0123456789\r\nA\r\n0123456789\r\n000\r\n\r\n"),
+        ("trailers", "5\r\nhello\r\n0\r\nX-Sum: 1\r\nX-More: 2\r\n\r\n"),
+        ("a chunk that looks like a request", "12\r\nGET / HTTP/1.1\r\n\r\n\r\n0\r\n\r\n"),
+        ("a chunk that looks like the end", "7\r\n\r\n0\r\n\r\n\r\n0\r\n\r\n"),
+    ];
+    for path in ["/alpha/echo", "/alpha/unbuffered/echo"] {
+        for (name, body) in bodies {
+            bench.case(Case::visible(format!("{name}, {path}")).statuses(&[200, 200]), |bench| {
+                let mut client = Client::connect(bench.nginx.address())?;
+                client.send([&head(path), body].concat().as_bytes())?;
+                client.response(false)?;
+                client.exchange(&Request::get("/alpha/bytes/4")).map(drop)
+            });
+            bench.case(Case::visible(format!("{name}, byte by byte, {path}")).statuses(&[200]), |bench| {
+                let mut client = Client::connect(bench.nginx.address())?;
+                client.send(head(path).as_bytes())?;
+                client.send_split(body.as_bytes(), &(1..body.len()).collect::<Vec<_>>())?;
+                client.response(false).map(drop)
+            });
+        }
+        for (chunks, chunk_bytes) in [(1, 100_000), (300, 1_000), (20, 16_384), (5_000, 7)] {
+            bench.case(Case::visible(format!("{chunks} chunks of {chunk_bytes} bytes, {path}")).lines(2), |bench| {
+                let mut client = Client::connect(bench.nginx.address())?;
+                client.exchange(&Request::post(path, 0).body(Body::Chunked { chunks, chunk_bytes }))?;
+                client.exchange(&Request::get("/alpha/bytes/4")).map(drop)
+            });
+        }
+        bench.case(Case::visible(format!("100,000 bytes with trailers, {path}")).lines(2), |bench| {
+            let mut body = observer_tests::request::chunk(100_000);
+            body.extend(b"0\r\nX-Sum: 1\r\n\r\n");
+            let mut client = Client::connect(bench.nginx.address())?;
+            client.send(&[head(path).as_bytes(), &body].concat())?;
+            client.response(false)?;
+            client.exchange(&Request::get("/alpha/bytes/4")).map(drop)
+        });
+    }
+}
+
+fn uploads(bench: &mut Bench<'_>) {
+    for path in ["/alpha/status/201", "/alpha/unbuffered/status/201"] {
+        for body_bytes in [0, 1, 1_024, 16_384, 65_536, 65_537, MIB, 10 * MIB, 100 * MIB] {
+            // nginx reads as long as more has come, in one pass of its event loop, and its clock stands meanwhile.
+            let pass = Duration::from_millis((body_bytes / MIB) as u64);
+            let case = Case::visible(format!("{body_bytes} bytes, {path}")).statuses(&[201, 200]).longest_pass(pass);
+            bench.case(case, |bench| {
+                let mut client = Client::connect(bench.nginx.address())?;
+                client.exchange(&Request::post(path, body_bytes))?;
+                client.exchange(&Request::get("/alpha/bytes/4")).map(drop)
+            });
+        }
+    }
+    bench.case(Case::visible("a body with GET").statuses(&[200]), |bench| {
+        exchange(bench, &Request::new("GET", "/alpha/echo").body(Body::Sized(700)))
+    });
+}
+
+/// nginx answers before it has read the body, reads that away and keeps the connection.
+fn unwanted_bodies(bench: &mut Bench<'_>) {
+    for body_bytes in [1, 900, 70_000, MIB] {
+        bench.case(Case::undecidable(format!("{body_bytes} bytes to a return"), "discarded_body").lines(2), |bench| {
+            let mut client = Client::connect(bench.nginx.address())?;
+            client.exchange(&Request::post("/own/", body_bytes))?;
+            client.exchange(&Request::get("/alpha/bytes/4")).map(drop)
+        });
+        bench.case(Case::undecidable(format!("{body_bytes} bytes in chunks to a return"), "discarded_body"), |bench| {
+            exchange(bench, &Request::post("/own/", 0).body(Body::Chunked { chunks: 1, chunk_bytes: body_bytes }))
+        });
+    }
+    bench.case(Case::undecidable("a body that comes late to a return", "discarded_body").lines(2), |bench| {
+        let bytes = Request::post("/own/", 3_000).bytes();
+        let (head, body) = bytes.split_at(bytes.len() - 3_000);
+        let mut client = Client::connect(bench.nginx.address())?;
+        client.send(head)?;
+        client.response(false)?;
+        client.send_split(body, &[500, 2_000])?;
+        client.exchange(&Request::get("/alpha/bytes/4")).map(drop)
+    });
+    bench.case(Case::undecidable("a body to a missing file", "discarded_body").statuses(&[404]), |bench| {
+        exchange(bench, &Request::post("/static/none", 300))
+    });
+}
+
+/// The proof that no rule could decide: both requests come in one read and are answered by one write, nginx asks no
+/// upstream for either, and logs a body's length for one of them.
+fn whether_a_body_counts(bench: &mut Bench<'_>) {
+    let request = Request::new("GET", "/alpha/cached/bytes/4").body(Body::Sized(300));
+    bench.case(Case::visible("a body that goes to the upstream").statuses(&[200]), |bench| exchange(bench, &request));
+    let read = Case::undecidable("a body read and answered from the cache", "discarded_body").statuses(&[200]);
+    let read = bench.case_with_lines(read, |bench| exchange(bench, &request));
+    let thrown_away = Case::undecidable("a body thrown away", "discarded_body").statuses(&[200]);
+    let request = Request::new("GET", "/own/same-length/byte").body(Body::Sized(300));
+    let thrown_away = bench.case_with_lines(thrown_away, |bench| exchange(bench, &request));
+    let logged = |lines: &[observer_tests::nginx::access_log::Line]| lines.first().map(|line| line.request_length);
+    let (read, thrown_away) = (logged(&read), logged(&thrown_away));
+    let differ = read.is_some() && read.zip(thrown_away).is_some_and(|(read, other)| read == other + 300);
+    let case = Case::undecidable("the same calls, different lengths in the log", "discarded_body");
+    bench.claim(case, differ, format!("{read:?} and {thrown_away:?}"));
+    bench.case(Case::undecidable("a file put by WebDAV", "discarded_body").statuses(&[201]), |bench| {
+        exchange(bench, &Request::new("PUT", "/static/new").body(Body::Sized(5_000)))?;
+        let length = std::fs::metadata(bench.nginx.files().join("static/new"))?.len();
+        ensure!(length == content(5_000).len() as u64, "{length} bytes were put");
+        Ok(())
+    });
+}
