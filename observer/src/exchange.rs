@@ -173,6 +173,12 @@ impl Exchange {
         self.attempts.iter_mut().rev().find(|attempt| attempt.id == id)
     }
 
+    /// Whether either side said that the connection ends with it (RFC 9112, section 9.3).
+    pub fn is_last(&self) -> bool {
+        let says_close = |head: &Head| head.close || (head.minor == 0 && !head.keep_alive);
+        [&self.request, &self.response].into_iter().filter_map(|message| message.head.as_deref()).any(says_close)
+    }
+
     /// When the gateway was done with it: the last write, or the last read of an unwanted body.
     pub fn ended_ns(&self) -> Nanoseconds {
         self.request.last_ns.max(self.response.last_ns)

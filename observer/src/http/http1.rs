@@ -16,6 +16,9 @@ pub struct Input<'a> {
     tail: &'a [u8],
 }
 
+/// How a TLS handshake begins, where a message might (RFC 8446, section 5.1).
+pub const TLS_HANDSHAKE: &[u8] = b"\x16\x03";
+
 /// What the reader found in its input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {

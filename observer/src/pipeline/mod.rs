@@ -170,6 +170,7 @@ impl Pipeline {
             && connection.opened.role == Role::Upstream
         {
             self.internal.upstream_closed(&connection.opened);
+            self.datastore.closed(&connection.opened, false);
         }
     }
 
@@ -199,7 +200,7 @@ impl Pipeline {
     }
 
     fn state(&mut self, change: &StateChange) {
-        if (change.old, change.new) == (TcpState::Listen, TcpState::Close) {
+        if change.old == TcpState::Listen {
             self.gateways.stopped_listening(change.socket);
         }
         let mut moments = std::mem::take(&mut self.moments);

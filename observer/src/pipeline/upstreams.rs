@@ -3,7 +3,7 @@
 use crate::connection::{Connection, Moment};
 use crate::event::{Cookie, Data, Direction, Endpoint, Nanoseconds, Origin, StateChange, TcpState};
 use crate::exchange::{ATTEMPTS_MAX, Attempt, Exchange, ExchangeId};
-use crate::http::http1::Input;
+use crate::http::http1::{Input, TLS_HANDSHAKE};
 use crate::pairing::{Asked, Candidate};
 
 use super::Pipeline;
@@ -83,7 +83,6 @@ impl Pipeline {
 
     /// A database that a connect led to is no upstream. TLS may hide one.
     pub(super) fn upstream_spoken_to(&mut self, data: &Data<'_>) {
-        const TLS_HANDSHAKE: &[u8] = b"\x16\x03";
         if data.direction != Direction::Sent || data.offset > 0 || data.sample.is_empty() {
             return;
         }
