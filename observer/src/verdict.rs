@@ -67,7 +67,7 @@ impl Rule {
 }
 
 /// nginx closes at once for 444; no body timeout that anyone would set is as short.
-const TIMEOUT_NS_MIN: u64 = 500_000_000;
+const TIMEOUT_NS_MIN: u64 = 200_000_000;
 
 impl Verdict {
     /// Judges a client's exchange.

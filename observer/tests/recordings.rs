@@ -19,7 +19,8 @@ fn recordings() -> Vec<PathBuf> {
 }
 
 fn text_of(file: &Path) -> String {
-    let options = Options { text: text::Options { own_metrics: false }, ..Options::default() };
+    let options =
+        Options { text: text::Options { own_metrics: false, ..text::Options::default() }, ..Options::default() };
     replay(file, &Config::default(), &options).unwrap()
 }
 

@@ -28,7 +28,7 @@ pub fn record(args: &RecordArgs) -> Result<ExitCode> {
     };
     if args.with_secrets {
         log::warn!(
-            "header values, query strings and bodies are kept: whoever reads the file reads passwords and tokens"
+            "secrets are kept in header values, query strings and bodies: whoever reads the file reads passwords and tokens"
         );
     }
     let stop = Stop::default();

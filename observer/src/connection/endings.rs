@@ -12,12 +12,14 @@ impl Connection {
         self.peer_closed |= !self.gateway_closed;
         match self.opened.role {
             Role::Upstream => {
+                self.is_over = true;
                 self.end_open_response(Some(time_ns), moments);
                 if self.is_unix() {
                     self.close(time_ns, moments);
                 }
             }
             Role::Client | Role::Listener => {
+                self.is_over |= self.is_unix();
                 self.touch_lingering(time_ns);
                 if self.gateway_closed || self.is_unix() {
                     self.close(time_ns, moments);
@@ -27,6 +29,7 @@ impl Connection {
     }
 
     pub(super) fn failed(&mut self, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
+        self.is_over = true;
         self.peer_closed |= !self.gateway_closed;
         self.touch_lingering(time_ns);
         if self.gateway_closed || self.is_unix() {
@@ -49,7 +52,7 @@ impl Connection {
             self.pop(if is_complete { Ending::Complete } else { ending }, moments);
         }
         self.leave_unread(0, moments);
-        self.is_over = true;
+        self.is_ended = true;
     }
 
     pub(super) fn pop_complete(&mut self, moments: &mut Vec<Moment>) {
@@ -88,7 +91,7 @@ impl Connection {
 
     /// A client's last exchange ends with the connection: the gateway may linger.
     fn holds(&self, open: &Exchange) -> bool {
-        ends_connection(open) && !self.is_unix() && self.opened.role == Role::Client && !self.is_over
+        ends_connection(open) && !self.is_unix() && self.opened.role == Role::Client && !self.is_ended
     }
 
     fn pop(&mut self, ending: Ending, moments: &mut Vec<Moment>) {
@@ -98,7 +101,7 @@ impl Connection {
             open.request.began_ns = open.request.began_ns.map(|began| began.max(self.last_end_ns));
         }
         self.last_end_ns = open.ended_ns();
-        self.is_last = ends_connection(&open) || open.request.head.as_ref().is_some_and(|head| head.close);
+        self.is_over |= open.is_last();
         moments.push(Moment::Ended(Box::new(open), ending));
     }
 }

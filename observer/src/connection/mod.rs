@@ -59,6 +59,8 @@ pub struct Connection {
     pub phase: Phase,
     /// It does not count as open any more.
     pub is_closed: bool,
+    /// No other exchange will follow: a message said so, or the peer closed. A UNIX socket's close shows no other way.
+    pub is_over: bool,
     /// The process that used it last.
     pub process: u32,
     /// The thread that used it last.
@@ -90,8 +92,6 @@ pub struct Connection {
     misses_record: bool,
     /// Out of step, and the exchange that the bytes belong to was not told of yet.
     out_of_step: Option<Unobserved>,
-    /// The answer that ended last said that the connection ends with it.
-    is_last: bool,
     /// The turn began within a request: what looks like the beginning of one need not be one.
     is_mid_request: bool,
     /// There were too many open exchanges to keep track.
@@ -99,7 +99,7 @@ pub struct Connection {
     peer_closed: bool,
     gateway_closed: bool,
     /// All that was open on it ended with it.
-    is_over: bool,
+    is_ended: bool,
 }
 
 /// Bytes of one call for one side.
@@ -124,6 +124,7 @@ impl Connection {
             peer_address: opened.remote.ip().map(|address| address.ip().to_string()).unwrap_or_default().into(),
             phase: Phase::default(),
             is_closed: false,
+            is_over: false,
             process: opened.process,
             thread: opened.thread,
             is_internal: false,
@@ -145,12 +146,11 @@ impl Connection {
             next_sequence: (opened.origin != Origin::Scan).then(|| opened.sequence.wrapping_add(1)),
             misses_record: false,
             out_of_step: (opened.origin != Origin::Beginning).then_some(Unobserved::Midway),
-            is_last: false,
             is_mid_request: false,
             is_given_up: false,
             peer_closed: false,
             gateway_closed: false,
-            is_over: false,
+            is_ended: false,
             opened,
         }
     }
@@ -251,11 +251,9 @@ impl Connection {
 
     /// The process that had the connection ended.
     pub fn process_ended(&mut self, moments: &mut Vec<Moment>) {
-        if !self.exchanges.is_empty() {
-            self.lose(Unobserved::ProcessEnded);
-            self.end_all(Ending::WithProcess, moments);
-            self.out_of_step = None;
-        }
+        self.lose(Unobserved::ProcessEnded);
+        self.end_all(Ending::WithProcess, moments);
+        self.out_of_step = None;
     }
 
     /// Whether it has no states that would tell of its end.
@@ -265,7 +263,7 @@ impl Connection {
 
     /// Whether its bytes tell that it is over, where no state will.
     pub fn is_over_unseen(&self) -> bool {
-        self.is_unix() && self.exchanges.is_empty() && (self.peer_closed || self.is_last)
+        self.is_unix() && self.is_over && self.exchanges.is_empty()
     }
 
     fn side(&self, direction: Direction) -> Side {

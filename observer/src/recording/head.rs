@@ -186,8 +186,6 @@ fn mask_method(bytes: &mut [u8]) {
         *byte = match *byte {
             b'A'..=b'Z' => MASK.to_ascii_uppercase(),
             b'_' | b'-' | 0 => *byte,
-            // What begins like TLS does so, too.
-            0x16 | 0x03 => *byte,
             token if kept::is_token(token) => MASK,
             _ => INVALID,
         };

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::head::{self, HeadMask, MASK};
 use super::kept::Kept;
 use crate::http::head::Side;
-use crate::http::http1::{Kind, Part, Span, end_of_chunks};
+use crate::http::http1::{Kind, Part, Span, TLS_HANDSHAKE, end_of_chunks};
 use crate::rules;
 
 /// The heads at hand of a connection's two directions.
@@ -97,12 +97,16 @@ impl<'a> Sample<'a> {
         self.keep(range.clone());
         let (from, to) = (range.start, range.end);
         self.heads.of(span.side).mask(&mut self.masked[from..to], self.kept);
+        let tls_from = self.head_from.filter(|&from| self.sample[from..to].starts_with(TLS_HANDSHAKE));
         let begun = if span.part.is_some() { self.head_from.take() } else { None };
         if let Some(begun) = begun
             && span.part == Some(&Part::Malformed)
         {
             self.keep(begun..to);
             head::mask_malformed(span.side, &mut self.masked[begun..to]);
+        }
+        if let Some(from) = tls_from {
+            self.masked[from..from + TLS_HANDSHAKE.len()].copy_from_slice(TLS_HANDSHAKE);
         }
     }
 }

@@ -161,7 +161,7 @@ fn a_request_without_a_version_ends_with_its_line_however_its_bytes_come() {
         let mut parts = Vec::new();
         for piece in [&text[..cut], &text[cut..]] {
             let mut input = Input::new(piece, 0, b"");
-            while let Some(part) = reader.read(&mut input) {
+            while let Some(part) = reader.read(&mut input, &mut |_| {}) {
                 let is_head = matches!(part, Part::Head(_));
                 parts.push((part, input.left()));
                 if is_head {
