@@ -170,6 +170,15 @@ pub fn copied(sk: Sock) -> Option<u32> {
     Some(load::<u32>(tcp, offset!(copied)))
 }
 
+/// A connection is established: no byte has left its receive queue yet.
+#[inline(always)]
+pub fn begin_receiving(sk: Sock, socket: &mut Socket) {
+    if let Some(copied) = copied(sk) {
+        socket.copied = copied;
+        socket.copied_known = 1;
+    }
+}
+
 /// Fills in family, addresses, ports and network namespace.
 #[inline(always)]
 pub fn describe(sk: Sock, opened: &mut Opened) {

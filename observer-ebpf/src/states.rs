@@ -37,6 +37,9 @@ pub fn changed(ctx: &BtfTracePointContext) -> i32 {
             if let Some(socket) = known_or_accepted(ctx, sk)
                 && socket.ignored == 0
             {
+                if new == TCP_ESTABLISHED {
+                    sockets::begin_receiving(sk, socket);
+                }
                 emit_change(sk, socket, old, new);
             }
         }
@@ -72,6 +75,7 @@ fn accepted(ctx: &BtfTracePointContext, sk: Sock) {
     if sockets::port_bits(sockets::local_port(sk)) & port::LISTENING != 0
         && let Some(socket) = sockets::meet(ctx, sk, role::ACCEPTED)
     {
+        sockets::begin_receiving(sk, socket);
         emit::opened(sk, socket, 0, Task::NONE, TCP_ESTABLISHED);
     }
 }

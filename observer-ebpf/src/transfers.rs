@@ -12,12 +12,15 @@ use observer_ebpf::{
 use crate::{
     buffers::{self, Source},
     emit::{self, Task},
-    maps, processes,
+    maps::{self, offset},
+    processes,
     sockets::{self, Sock, Socket},
 };
 
 const SAMPLE_MAX: u32 = SAMPLE_SIZES[SAMPLE_SIZES.len() - 1];
 const EAGAIN: i32 = 11;
+/// include/net/sock.h
+const RCV_SHUTDOWN: u8 = 1;
 const MSG_PEEK: i32 = 0x2;
 const MSG_TRUNC: i32 = 0x20;
 const MSG_ERRQUEUE: i32 = 0x2000;
@@ -102,8 +105,10 @@ fn unseen(sk: Sock, socket: &mut Socket, bytes: u32) -> u32 {
     let first = socket.copied_known == 0;
     socket.copied = copied;
     socket.copied_known = 1;
-    // The sequence number counts a FIN as one byte, so the end of the stream is no byte unseen.
-    if first || bytes == 0 || unseen > u32::MAX / 2 { 0 } else { unseen }
+    // The sequence number counts a FIN as one byte, and a receive may take it together with the last bytes
+    // (`tcp_recvmsg_locked`): the end of the stream is no byte unseen.
+    let is_fin = unseen == 1 && sockets::load::<u8>(sk, offset!(shutdown)) & RCV_SHUTDOWN != 0;
+    if first || bytes == 0 || is_fin || unseen > u32::MAX / 2 { 0 } else { unseen }
 }
 
 #[inline(always)]
