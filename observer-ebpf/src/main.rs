@@ -37,6 +37,12 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     states::changed(&ctx)
 }
 
+/// `trace_tcp_destroy_sock(sk)`, when nobody has the socket any more.
+#[btf_tracepoint(function = "tcp_destroy_sock")]
+pub fn tcp_destroy_sock(ctx: BtfTracePointContext) -> i32 {
+    states::destroyed(&ctx)
+}
+
 /// `trace_sched_process_fork(parent, child)`, in the parent.
 #[btf_tracepoint(function = "sched_process_fork")]
 pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {

@@ -51,7 +51,9 @@ pub struct Socket {
     pub counted_only: u8,
     /// `copied` is set.
     pub copied_known: u8,
-    pub reserved: u16,
+    /// The peer reset the connection, and the process has not closed it yet.
+    pub was_reset: u8,
+    pub reserved: u8,
 }
 
 /// The state kept at `sk`, if it was met.
@@ -75,6 +77,7 @@ pub fn meet(ctx: &BtfTracePointContext, sk: Sock, role: u8) -> Option<&'static m
         announced: 0,
         counted_only: 0,
         copied_known: 0,
+        was_reset: 0,
         reserved: 0,
     };
     let socket = storage(sk, &mut first, BPF_SK_STORAGE_GET_F_CREATE as u64);

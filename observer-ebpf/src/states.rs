@@ -17,7 +17,10 @@ use crate::{
 const TCP_ESTABLISHED: u8 = 1;
 const TCP_SYN_SENT: u8 = 2;
 const TCP_SYN_RECV: u8 = 3;
+const TCP_CLOSE: u8 = 7;
 const TCP_LISTEN: u8 = 10;
+// include/net/sock.h
+const SHUTDOWN_MASK: u8 = 3;
 
 /// `inet_sock_set_state`. Only connect and listen happen in the task that called for them; the others may interrupt any.
 #[inline(always)]
@@ -41,8 +44,23 @@ pub fn changed(ctx: &BtfTracePointContext) -> i32 {
                     sockets::begin_receiving(sk, socket);
                 }
                 emit_change(sk, socket, old, new);
+                let is_closed = sockets::load::<u8>(sk, offset!(shutdown)) == SHUTDOWN_MASK;
+                socket.was_reset = u8::from(new == TCP_CLOSE && old != TCP_SYN_SENT && !is_closed);
             }
         }
+    }
+    0
+}
+
+/// What had arrived on a connection before its peer reset it can still be read: it is over when the watched process has
+/// closed it, which changes its state no more.
+#[inline(always)]
+pub fn destroyed(ctx: &BtfTracePointContext) -> i32 {
+    let sk: Sock = ctx.arg::<*const core::ffi::c_void>(0);
+    if let Some(socket) = sockets::known(sk)
+        && socket.was_reset != 0
+    {
+        emit_change(sk, socket, TCP_CLOSE, TCP_CLOSE);
     }
     0
 }

@@ -2,6 +2,7 @@
 
 use crate::event::{Cookie, Endpoint, Nanoseconds};
 use crate::http::head::Head;
+use crate::rules;
 
 /// Upstream tries kept for one exchange; nginx's `proxy_next_upstream` seldom makes more than a few.
 pub const ATTEMPTS_MAX: usize = 64;
@@ -53,6 +54,8 @@ pub struct Message {
     pub is_malformed: bool,
     /// The status that the gateway's own error page names, of a response without a head (HTTP/0.9).
     pub page_status: Option<u16>,
+    /// It is a response that does not begin like HTTP.
+    pub is_bare: bool,
 }
 
 /// One upstream exchange, from the client exchange's point of view.
@@ -64,16 +67,27 @@ pub struct Attempt {
     pub peer: Endpoint,
     /// The connect, or the first write on a kept connection.
     pub began_ns: Nanoseconds,
-    /// The response's head complete.
-    pub header_ns: Option<Nanoseconds>,
     /// The connection closed or the exchange ended.
     pub ended_ns: Option<Nanoseconds>,
     /// The upstream request's host.
     pub host: Option<Box<str>>,
     /// The upstream request's path.
     pub path: Option<Box<str>>,
-    /// The upstream's status.
+    /// The upstream's answer, as far as it has come.
+    pub answer: Answer,
+}
+
+/// What of an upstream's answer tells what the gateway asked it for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// Its head complete.
+    pub header_ns: Option<Nanoseconds>,
+    /// Its status, 0 as long as there is none.
     pub status: u16,
+    /// `Content-Length`.
+    pub content_length: Option<u64>,
+    /// It sends the gateway elsewhere (`X-Accel-Redirect`).
+    pub is_redirect: bool,
 }
 
 /// How an exchange ended.
@@ -148,9 +162,9 @@ impl Exchange {
         self.flaw.get_or_insert(reason);
     }
 
-    /// Whether the request is one of HTTP/0.9, whose response has no head.
+    /// Whether the response has no head: the request is one of HTTP/0.9, or an upstream's answer was passed on for one.
     pub fn is_simple(&self) -> bool {
-        self.request.head.as_ref().is_some_and(|head| head.is_simple())
+        self.response.is_bare || self.request.head.as_ref().is_some_and(|head| head.is_simple())
     }
 
     /// The status of the final response.
@@ -165,7 +179,18 @@ impl Exchange {
 
     /// Whether an upstream's answer is still awaited.
     pub fn awaits_upstream(&self) -> bool {
-        self.attempts.last().is_some_and(|attempt| attempt.header_ns.is_none() && attempt.ended_ns.is_none())
+        self.attempts.last().is_some_and(|attempt| attempt.answer.header_ns.is_none() && attempt.ended_ns.is_none())
+    }
+
+    /// Of an upstream's exchange what its answer tells.
+    pub fn answer(&self) -> Answer {
+        let head = self.response.head.as_deref();
+        Answer {
+            header_ns: self.response.head_ns,
+            status: head.map_or(0, |head| head.status),
+            content_length: head.and_then(|head| head.content_length),
+            is_redirect: head.is_some_and(|head| head.header("x-accel-redirect").is_some()),
+        }
     }
 
     /// The attempt that an upstream exchange is.
@@ -184,10 +209,14 @@ impl Exchange {
         self.request.last_ns.max(self.response.last_ns)
     }
 
-    /// From the first try's beginning to the last try's response header; `None` if no upstream answered or was asked.
-    pub fn upstream_span(&self) -> Option<(Nanoseconds, Nanoseconds)> {
-        let first = self.attempts.first()?;
-        let header = self.attempts.iter().rev().find_map(|attempt| attempt.header_ns.or(attempt.ended_ns))?;
-        Some((first.began_ns, header.max(first.began_ns)))
+    /// Waiting for an upstream's response header, for each try that got one: from its beginning to the header, as nginx's
+    /// `$upstream_header_time` has it. A try without a header has no such time there.
+    pub fn upstream_waits(&self) -> impl Iterator<Item = (Nanoseconds, Nanoseconds)> {
+        self.tries().filter_map(|attempt| Some((attempt.began_ns, attempt.answer.header_ns?)))
+    }
+
+    /// The attempts at an answer to the request itself: not those made for a subrequest.
+    pub fn tries(&self) -> impl DoubleEndedIterator<Item = &Attempt> {
+        (0..self.attempts.len()).filter(|&index| rules::is_try(self, index)).map(|index| &self.attempts[index])
     }
 }

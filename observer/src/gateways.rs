@@ -123,6 +123,11 @@ impl Gateways {
         self.gateways.get(gateway).map_or_else(|| "unknown".into(), |gateway| gateway.label.clone())
     }
 
+    /// Whether the gateway has a process.
+    pub fn is_running(&self, gateway: GatewayId) -> bool {
+        self.gateways.get(gateway).is_some_and(|gateway| gateway.processes > 0)
+    }
+
     /// Gateways that have processes and have been seen to listen.
     pub fn alive(&self) -> usize {
         self.gateways.iter().filter(|gateway| gateway.processes > 0 && gateway.has_listened).count()
@@ -192,7 +197,9 @@ mod tests {
         gateways.process(&process(11, ProcessChange::Forked { parent: 10 }));
         assert_eq!(gateways.of_process(11), gateways.of_process(10));
         gateways.process(&process(11, ProcessChange::Exited));
-        assert_eq!(gateways.of_process(11), None);
+        assert_eq!((gateways.of_process(11), gateways.is_running(0)), (None, true));
+        gateways.process(&process(10, ProcessChange::Exited));
+        assert!(!gateways.is_running(0));
     }
 
     #[test]

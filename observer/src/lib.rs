@@ -19,6 +19,7 @@ pub mod http;
 pub mod exchange;
 pub mod pairing;
 pub mod verdict;
+pub mod resets;
 pub mod rules;
 pub mod config;
 pub mod attribution;

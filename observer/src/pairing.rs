@@ -224,11 +224,10 @@ mod tests {
             id: ExchangeId { socket: 2, number: 0 },
             peer: Endpoint::Unix([].into()),
             began_ns: 0,
-            header_ns: None,
             ended_ns: None,
             host: None,
             path: None,
-            status: 0,
+            answer: Default::default(),
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! Each rule names its place in nginx's source. They ask only what was seen of the exchange.
 
-use crate::exchange::Exchange;
+use crate::event::Nanoseconds;
+use crate::exchange::{Attempt, Exchange};
 use crate::http::head::Head;
 use crate::verdict::Rule;
 
@@ -43,13 +44,53 @@ pub fn request_bytes(exchange: &Exchange, rule: Option<Rule>) -> (u64, Option<Un
     let request = &exchange.request;
     let Some(head) = &request.head else { return (request.bytes, None) };
     let is_read = matches!(rule, Some(Rule::ClosedInBody | Rule::BodyTimeout));
-    if is_read || !exchange.attempts.is_empty() || request.bytes == request.head_bytes {
+    if is_read || exchange.tries().next().is_some() || request.bytes == request.head_bytes {
         return (request.bytes, None);
     }
     // `ngx_http_core_find_config_phase` refuses by the announced length before anything could ask for the body;
     // one that nobody answers is not read.
     let is_unread = (exchange.status() == Some(413) && head.content_length.is_some()) || rule.is_some();
     (request.head_bytes, (!is_unread).then_some(Uncertain::DiscardedBody))
+}
+
+/// Whether an attempt was made to answer the request itself, and not for a subrequest: nginx has the latter's upstreams in
+/// none of the request's variables.
+pub fn is_try(exchange: &Exchange, index: usize) -> bool {
+    let attempt = &exchange.attempts[index];
+    let is_answered = |at: Nanoseconds| exchange.response.head_ns.is_some_and(|answered| answered < at);
+    !is_answered(attempt.began_ns) && !is_copy(exchange, index) && !is_leave(exchange, index)
+}
+
+/// A retry comes when the try before it is over; a copy goes out beside it (`ngx_http_mirror_handler`). Only TCP shows
+/// when the gateway gave a try up.
+fn is_copy(exchange: &Exchange, index: usize) -> bool {
+    let attempt = &exchange.attempts[index];
+    exchange.attempts[..index]
+        .iter()
+        .any(|earlier| earlier.peer.ip().is_some() && earlier.ended_ns.is_none_or(|ended| ended > attempt.began_ns))
+}
+
+/// Leave asked for (`ngx_http_auth_request_handler`): granted, another attempt follows that a success would not have
+/// needed; denied, the refusal is nginx's own.
+fn is_leave(exchange: &Exchange, index: usize) -> bool {
+    let attempt = &exchange.attempts[index];
+    if attempt.answer.is_redirect {
+        return false;
+    }
+    let is_followed = || (index + 1..exchange.attempts.len()).any(|later| !is_copy(exchange, later));
+    match attempt.answer.status {
+        200..300 => is_followed(),
+        401 | 403 => is_answered_otherwise(exchange, attempt),
+        _ => false,
+    }
+}
+
+/// The answer is of another length, and was asked for at another place.
+fn is_answered_otherwise(exchange: &Exchange, attempt: &Attempt) -> bool {
+    let (Some(request), Some(response)) = (&exchange.request.head, &exchange.response.head) else { return false };
+    let is_elsewhere =
+        attempt.path.as_deref().is_some_and(|path| !request.path().ends_with(path) && !path.ends_with(request.path()));
+    is_elsewhere && request.method() != "HEAD" && response.content_length != attempt.answer.content_length
 }
 
 /// Whether nginx refused the request for its head, before it looked for a location: no route has to do with it.
@@ -69,9 +110,13 @@ pub fn is_refused(exchange: &Exchange) -> bool {
     }
 }
 
-/// The status of an answer without a head (HTTP/0.9): the upstream's, else that of nginx's own error page, else 200.
+/// The status of an answer without a head (HTTP/0.9): the upstream's, else that of nginx's own error page, else 200. One
+/// passed on from an upstream that did not speak HTTP has none, and nginx logs the version (`ngx_http_variable_status`).
 pub fn simple_status(exchange: &Exchange) -> u16 {
-    let upstream = exchange.attempts.last().map(|attempt| attempt.status).filter(|&status| status != 0);
+    if exchange.response.is_bare {
+        return 9;
+    }
+    let upstream = exchange.attempts.last().map(|attempt| attempt.answer.status).filter(|&status| status != 0);
     upstream.or(exchange.response.page_status).unwrap_or(200)
 }
 

@@ -132,7 +132,7 @@ fn inferred(rule: Rule, exchange: &Exchange) -> Verdict {
 mod tests {
     use super::*;
     use crate::event::Endpoint;
-    use crate::exchange::{Attempt, ExchangeId};
+    use crate::exchange::{Answer, Attempt, ExchangeId};
     use crate::http::head::{Head, Side};
 
     fn exchange(request: Option<&str>, response: Option<&str>) -> Exchange {
@@ -148,11 +148,10 @@ mod tests {
             id: ExchangeId { socket: 2, number: 0 },
             peer: Endpoint::Unix([].into()),
             began_ns: 0,
-            header_ns: None,
             ended_ns: None,
             host: None,
             path: None,
-            status: 0,
+            answer: Answer::default(),
         }
     }
 

@@ -23,6 +23,9 @@ pub const FRESHNESS: Duration = Duration::from_millis(100);
 /// SIGTERM and SIGINT end the agent within this.
 pub const END_LIMIT: Duration = Duration::from_secs(1);
 
+/// Makes the kernel part's ring smaller, so that it overflows.
+pub const RING_BYTES_VARIABLE: &str = "OBSERVER_TEST_RING_BYTES";
+
 /// A running agent. Dropping it ends it by SIGTERM, and fails the test if that takes long or is not clean.
 #[derive(Debug)]
 pub struct Agent {
@@ -43,10 +46,22 @@ impl Agent {
         Ok(agent)
     }
 
+    /// The same, with further variables of the environment.
+    pub fn start_with<S: AsRef<str>>(selectors: &[S], arguments: &[&str], variables: &[(&str, &str)]) -> Result<Self> {
+        let mut agent = Self::spawn_with(selectors, arguments, variables)?;
+        agent.until_ready()?;
+        Ok(agent)
+    }
+
     /// Starts one without waiting.
     pub fn spawn<S: AsRef<str>>(selectors: &[S], arguments: &[&str]) -> Result<Self> {
+        Self::spawn_with(selectors, arguments, &[])
+    }
+
+    fn spawn_with<S: AsRef<str>>(selectors: &[S], arguments: &[&str], variables: &[(&str, &str)]) -> Result<Self> {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
         let mut command = command()?;
+        command.envs(variables.iter().copied());
         command.arg("--listen").arg(listen.to_string());
         for selector in selectors {
             command.args(["--gateway", selector.as_ref()]);

@@ -1,5 +1,6 @@
 //! A raw HTTP/1 client: every byte and every end of a connection is the test's choice.
 
+use std::io::Read;
 use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
@@ -125,6 +126,17 @@ impl Client {
     pub fn bytes(&mut self, length: usize) -> Result<Vec<u8>> {
         let what = || format!("read {length} bytes");
         self.wire.body(Framing::Length(length)).with_context(what)
+    }
+
+    /// Reads all that comes until the server closes, or sends nothing for as long as `limit`.
+    pub fn read_for(&mut self, limit: Duration) -> Result<Vec<u8>> {
+        let socket = self.wire.stream();
+        socket.set_timeout(limit)?;
+        let mut bytes = Vec::new();
+        // Time that ran out and a reset are ends like any other here; what came before is in `bytes`.
+        let _ = socket.read_to_end(&mut bytes);
+        socket.set_timeout(TIMEOUT)?;
+        Ok(bytes)
     }
 
     /// Waits for the server's end of the connection. Error if it sends anything first.

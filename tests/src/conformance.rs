@@ -73,9 +73,11 @@ pub struct Bench<'a> {
     family: &'a mut Family,
     /// The upstream behind `/alpha/`.
     pub upstream: Upstream,
+    /// The agent; dropped before nginx, whose end it would follow.
+    pub agent: Agent,
     /// The nginx under observation.
     pub nginx: Nginx,
-    agent: Agent,
+    services: Vec<&'static str>,
     logged: usize,
     _folder: TempDir,
 }
@@ -166,16 +168,37 @@ impl Family {
         for folder in ["own", "static"] {
             fs::create_dir(nginx.files().join(folder))?;
         }
+        // Nothing is ever sent to port 1.
+        let nowhere = "127.0.0.1:1".to_owned();
+        let services = [("alpha", upstream.address().to_string()), ("own", nowhere.clone()), ("static", nowhere)];
+        self.observe(nginx, upstream, &services, &[])
+    }
+
+    /// Starts an agent that watches `nginx` and knows these services: each has its name, its server's address, and the
+    /// requests under `/NAME`. The agent gets further `arguments`.
+    pub fn observe(
+        &mut self,
+        nginx: Nginx,
+        upstream: Upstream,
+        services: &[(&'static str, String)],
+        arguments: &[&str],
+    ) -> Result<Bench<'_>> {
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("services.yaml");
-        // Nothing is ever sent to port 1.
-        let services = AgentConfig::new()
-            .service("alpha", upstream.address(), "/alpha")
-            .service("own", "127.0.0.1:1", "/own")
-            .service("static", "127.0.0.1:1", "/static");
-        fs::write(&file, services.own())?;
-        let agent = Agent::start(&[nginx.selector()], &["--config", file.to_str().context("path")?])?;
-        Ok(Bench { family: self, upstream, nginx, agent, logged: 0, _folder: folder })
+        let known = services
+            .iter()
+            .fold(AgentConfig::new(), |known, (name, address)| known.service(name, address, &format!("/{name}")));
+        fs::write(&file, known.own())?;
+        let arguments = [&["--config", file.to_str().context("path")?], arguments].concat();
+        let logged = nginx.log_so_far()?.len();
+        let agent = Agent::start(&[nginx.selector()], &arguments)?;
+        let services = services.iter().map(|(name, _)| *name).collect();
+        Ok(Bench { family: self, upstream, agent, nginx, services, logged, _folder: folder })
+    }
+
+    /// Adds the outcome of a case that has a gateway and an agent of its own.
+    pub fn claim(&mut self, case: Case, outcome: Result<()>) {
+        self.outcomes.push((case, outcome));
     }
 
     fn keep(&mut self, case: Case, outcome: Result<()>) {
@@ -277,10 +300,19 @@ impl Bench<'_> {
         self.logged = self.nginx.log_so_far()?.len();
         driven?;
         let lines = lines?;
-        let judged = judge(case, &lines, &grown);
+        let judged = judge(case, &self.services, &lines, &grown);
         judged.with_context(|| format!("{}\nthe agent's stderr:\n{}", briefly(&lines), self.agent.stderr()))?;
         Ok(lines)
     }
+}
+
+/// Exchanges begun are counted, filtered, unobserved or open.
+pub fn check_identity(now: &Exposition) -> Result<()> {
+    let sum = |part: &str| now.sum(&format!("observer_exchanges_{part}"));
+    let ended = sum("counted_total") + sum("filtered_total") + sum("unobserved_total");
+    let (begun, open) = (sum("begun_total"), sum("open"));
+    ensure!(begun == ended + open, "{begun} exchanges begun, {ended} ended, {open} open:\n{}", now.own());
+    Ok(())
 }
 
 /// The first lines of a log, in short.
@@ -299,7 +331,7 @@ fn finished(grown: &Exposition) -> f64 {
     grown.sum("kong_http_status_total") + grown.sum(UNATTRIBUTED)
 }
 
-fn judge(case: &Case, lines: &[Line], grown: &Exposition) -> Result<()> {
+fn judge(case: &Case, known: &[&str], lines: &[Line], grown: &Exposition) -> Result<()> {
     let statuses: Vec<u16> = lines.iter().map(|line| line.status).collect();
     ensure!(case.statuses.is_empty() || case.statuses == statuses, "nginx logged {statuses:?}");
     check_identity(grown)?;
@@ -307,23 +339,16 @@ fn judge(case: &Case, lines: &[Line], grown: &Exposition) -> Result<()> {
         return check_loss(lines, grown, reason, times);
     }
     let (routed, refused) = lines.split_at(case.refused_from.min(lines.len()));
-    let mut services = totals::by_service(routed, |line| service_of(line).map(str::to_owned));
+    let service = |line: &Line| service_of(line).filter(|name| known.contains(name)).map(str::to_owned);
+    let mut services = totals::by_service(routed, service);
     if let Class::Undecidable(..) = case.class {
         take_lower_bounds(&mut services, grown)?;
     }
     let grown = &changed(grown);
     compare(grown, &services, Scope::CountsAndTimesWithin(case.longest_pass))?;
-    check_unattributed(routed.iter().filter(|line| service_of(line).is_none()).chain(refused), grown)?;
+    check_unattributed(routed.iter().filter(|line| service(line).is_none()).chain(refused), grown)?;
     check_uses(case.class, grown)?;
     ensure!(grown.value("kong_nginx_metric_errors_total") == 0.0, "something was lost:\n{}", grown.own());
-    Ok(())
-}
-
-/// Exchanges begun are counted, filtered or unobserved: at a case's end none is open.
-fn check_identity(grown: &Exposition) -> Result<()> {
-    let sum = |family: &str| grown.sum(&format!("observer_exchanges_{family}_total"));
-    let (begun, ended) = (sum("begun"), sum("counted") + sum("filtered") + sum("unobserved"));
-    ensure!(begun == ended, "{begun} exchanges begun, {ended} ended:\n{}", grown.own());
     Ok(())
 }
 
@@ -342,8 +367,7 @@ fn service_of(line: &Line) -> Option<&str> {
     let target = line.request.split_whitespace().nth(1)?;
     let path = target.split('?').next().unwrap_or_default();
     let path = path.split_once("://").map_or(path, |(_, rest)| rest.find('/').map_or("", |at| &rest[at..]));
-    let first = path.split('/').nth(1)?;
-    ["alpha", "own", "static"].contains(&first).then_some(first)
+    path.split('/').nth(1)
 }
 
 /// Series that did not grow say nothing about a case.

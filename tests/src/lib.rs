@@ -14,6 +14,7 @@ pub mod wire;
 pub mod client;
 pub mod nginx;
 pub mod request;
+pub mod tunnel;
 pub mod upstream;
 
 pub mod agent;

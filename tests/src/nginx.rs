@@ -31,6 +31,8 @@ pub struct Nginx {
     config: Config,
     prefix: TempDir,
     master: Process,
+    /// The master where it is no child of ours: a daemon, or the new one after a binary upgrade. Ended by its id.
+    elsewhere: Option<u32>,
 }
 
 impl Nginx {
@@ -39,7 +41,7 @@ impl Nginx {
         fs::create_dir(prefix.path().join("files"))?;
         fs::write(prefix.path().join("nginx.conf"), config.text())?;
         let master = spawn(&config, prefix.path())?;
-        let mut nginx = Self { config, prefix, master };
+        let mut nginx = Self { config, prefix, master, elsewhere: None };
         nginx.until_serving()?;
         Ok(nginx)
     }
@@ -61,7 +63,7 @@ impl Nginx {
 
     /// The master's process id.
     pub fn pid(&self) -> u32 {
-        self.master.pid()
+        self.elsewhere.unwrap_or_else(|| self.master.pid())
     }
 
     /// The selector that makes an agent watch this nginx and no other.
@@ -91,13 +93,42 @@ impl Nginx {
     /// requests have ended.
     pub fn reload(&self) -> Result<()> {
         let old = children(self.pid(), WORKER_TITLE)?;
-        self.master.signal(Signal::SIGHUP)?;
+        signal_pid(self.pid(), Signal::SIGHUP)?;
         until_true("nginx has replaced its workers", PATIENCE, || {
             let all = children(self.pid(), WORKER_TITLE)?;
             let is_new = all.iter().all(|pid| !old.contains(pid));
             Ok(is_new && self.workers()?.len() == self.config.workers)
         })
         .with_context(|| self.diagnosis())
+    }
+
+    /// Starts a new master of the same program beside the running one (USR2), and waits until its workers serve, too.
+    /// Gives its process id.
+    pub fn start_new_binary(&self) -> Result<u32> {
+        signal_pid(self.pid(), Signal::SIGUSR2)?;
+        until("the new master has its workers", PATIENCE, || {
+            for child in children(self.pid(), "nginx: master process")? {
+                if children(child, WORKER_TITLE)?.len() == self.config.workers {
+                    return Ok(Some(child));
+                }
+            }
+            Ok(None)
+        })
+        .with_context(|| self.diagnosis())
+    }
+
+    /// Has the master end its workers gracefully and stay (WINCH), and waits until they are gone.
+    pub fn retire_workers(&self) -> Result<()> {
+        signal_pid(self.pid(), Signal::SIGWINCH)?;
+        until_true("the old workers are gone", PATIENCE, || Ok(children(self.pid(), WORKER_TITLE)?.is_empty()))
+            .with_context(|| self.diagnosis())
+    }
+
+    /// Ends the old master (QUIT); the new one is this nginx from then on.
+    pub fn hand_over(&mut self, new: u32) -> Result<()> {
+        let old = self.elsewhere.replace(new).context("only a daemon hands over")?;
+        signal_pid(old, Signal::SIGQUIT)?;
+        until_true("the old master is gone", PATIENCE, || Ok(!Path::new(&format!("/proc/{old}")).exists()))
     }
 
     /// Kills one worker (SIGKILL) and waits until the master has replaced it. Gives the killed one's id.
@@ -165,7 +196,16 @@ impl Nginx {
         let limit = format!("nginx listens on {port} with its workers");
         until_true(&limit, PATIENCE, || {
             let ended = self.master.ended()?;
-            ensure!(ended.is_none(), "nginx ended at once; {}", self.diagnosis());
+            if self.config.is_daemon {
+                let id = fs::read_to_string(self.prefix.path().join("nginx.pid")).unwrap_or_default();
+                self.elsewhere = id.trim().parse().ok();
+                ensure!(ended.is_none_or(|status| status.success()), "nginx ended; {}", self.diagnosis());
+                if ended.is_none() || self.elsewhere.is_none() {
+                    return Ok(false);
+                }
+            } else {
+                ensure!(ended.is_none(), "nginx ended at once; {}", self.diagnosis());
+            }
             Ok(netstat::listens(port)? && self.workers()?.len() == self.config.workers)
         })
     }
@@ -178,6 +218,9 @@ impl Nginx {
 impl Drop for Nginx {
     fn drop(&mut self) {
         let workers = children(self.pid(), WORKER_TITLE).unwrap_or_default();
+        if let Some(master) = self.elsewhere {
+            let _ = signal_pid(master, Signal::SIGTERM);
+        }
         if let Err(error) = self.master.end(Signal::SIGTERM, END_LIMIT) {
             eprintln!("nginx: {error:#}");
             for worker in workers {

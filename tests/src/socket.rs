@@ -119,3 +119,26 @@ impl Write for Socket {
         Ok(())
     }
 }
+
+/// A listening socket that lets no connect succeed: its queue is full and nobody takes from it.
+#[derive(Debug)]
+pub struct Deaf {
+    listener: std::net::TcpListener,
+    _queued: Vec<TcpStream>,
+}
+
+impl Deaf {
+    /// Where it listens, on 127.0.0.1.
+    pub fn address(&self) -> SocketAddr {
+        self.listener.local_addr().expect("a listening socket has an address")
+    }
+}
+
+/// Makes a [`Deaf`] listener.
+pub fn deaf_listener() -> anyhow::Result<Deaf> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    // listen(2) again replaces the length of the queue; Linux queues one more than asked for.
+    nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0)?)?;
+    let queued = TcpStream::connect(listener.local_addr()?)?;
+    Ok(Deaf { listener, _queued: vec![queued] })
+}

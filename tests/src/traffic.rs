@@ -102,3 +102,51 @@ impl Background {
         Ok(self.done.load(Ordering::Relaxed))
     }
 }
+
+/// Sends the same request again and again in the background, on connections that are kept as long as they last, until
+/// stopped. An exchange that fails is made again on a new connection.
+#[derive(Debug)]
+pub struct Kept {
+    stop: Arc<AtomicBool>,
+    done: Arc<AtomicUsize>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Kept {
+    /// Starts `clients` threads.
+    pub fn start(address: SocketAddr, request: &Request, clients: usize) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let done = Arc::new(AtomicUsize::new(0));
+        let threads = (0..clients)
+            .map(|_| {
+                let (stop, done, request) = (Arc::clone(&stop), Arc::clone(&done), request.clone());
+                thread::spawn(move || {
+                    let mut kept: Option<Client> = None;
+                    while !stop.load(Ordering::Relaxed) {
+                        let client = kept.take().map_or_else(|| Client::connect(address), Ok);
+                        let Ok(mut client) = client else { continue };
+                        if let Ok(response) = client.exchange(&request) {
+                            done.fetch_add(1, Ordering::Relaxed);
+                            kept = (!response.is_last).then_some(client);
+                        }
+                    }
+                })
+            })
+            .collect();
+        Self { stop, done, threads }
+    }
+
+    /// Exchanges finished so far.
+    pub fn done(&self) -> usize {
+        self.done.load(Ordering::Relaxed)
+    }
+
+    /// Stops, ends the connections, and gives the number of exchanges that succeeded.
+    pub fn stop(self) -> Result<usize> {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads {
+            thread.join().expect("a client thread panicked");
+        }
+        Ok(self.done.load(Ordering::Relaxed))
+    }
+}

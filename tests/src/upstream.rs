@@ -97,6 +97,13 @@ impl Upstream {
         self.shared.gate.until_held(count)
     }
 
+    /// Ends all connections in an orderly way.
+    pub fn close_all(&self) {
+        for socket in lock(&self.shared.open).values() {
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+
     /// Lets all requests that stand at `/hold` go on.
     pub fn release(&self) {
         self.shared.gate.release();
@@ -109,9 +116,7 @@ impl Drop for Upstream {
         self.release();
         // The acceptor looks at the flag after each accept.
         let woken = Socket::connect(&self.address).is_ok();
-        for socket in lock(&self.shared.open).values() {
-            let _ = socket.shutdown(Shutdown::Both);
-        }
+        self.close_all();
         if let (true, Some(acceptor)) = (woken, self.acceptor.take()) {
             let _ = acceptor.join();
         }

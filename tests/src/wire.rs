@@ -68,6 +68,11 @@ impl<S: Read> Wire<S> {
         self.stream
     }
 
+    /// Takes what was read beyond the last message.
+    pub fn held(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.held)
+    }
+
     /// Bytes of all messages given out so far, framing included.
     pub fn consumed_bytes(&self) -> usize {
         self.consumed_bytes

@@ -1,5 +1,6 @@
 //! The kernel object: inside this program, loaded with the running kernel's offsets, attached.
 
+use std::env;
 use std::error::Error;
 use std::io;
 
@@ -12,14 +13,18 @@ use super::offsets;
 use crate::host;
 
 /// The programs, each named as the tracepoint it sits on; in the order in which they are attached.
-const PROGRAMS: [&str; 6] = [
+const PROGRAMS: [&str; 7] = [
     "sched_process_exit",
     "sched_process_exec",
     "sched_process_fork",
+    "tcp_destroy_sock",
     "inet_sock_set_state",
     "sock_send_length",
     "sock_recv_length",
 ];
+
+/// For tests of what becomes of losses: another size of the ring than `observer_ebpf::limits::RING_BYTES`.
+const RING_BYTES_VARIABLE: &str = "OBSERVER_TEST_RING_BYTES";
 
 #[cfg(kernel_object)]
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/observer-kernel.o"));
@@ -62,14 +67,26 @@ pub fn load() -> Result<Ebpf> {
     let words = OffsetWords::from(offsets::read(&kernel).context("this kernel's structures are not as expected")?);
     drop(kernel);
     let btf = Btf::from_sys_fs().context("cannot read the kernel's BTF")?;
-    let mut programs =
-        EbpfLoader::new().btf(Some(&btf)).override_global("OFFSETS", &words, true).load(OBJECT).map_err(|error| {
-            if is_denied(&error) { LoadError::NotPermitted.into() } else { anyhow::Error::from(error) }
-        })?;
+    let mut loader = EbpfLoader::new();
+    loader.btf(Some(&btf)).override_global("OFFSETS", &words, true);
+    if let Some(bytes) = ring_bytes()? {
+        loader.map_max_entries("RECORDS", bytes);
+    }
+    let mut programs = loader
+        .load(OBJECT)
+        .map_err(|error| if is_denied(&error) { LoadError::NotPermitted.into() } else { anyhow::Error::from(error) })?;
     for name in PROGRAMS {
         program(&mut programs, name)?.load(name, &btf).map_err(|error| refusal(name, error))?;
     }
     Ok(programs)
+}
+
+/// The ring's size, where a test wants one that overflows.
+fn ring_bytes() -> Result<Option<u32>> {
+    let Some(text) = env::var_os(RING_BYTES_VARIABLE) else { return Ok(None) };
+    let bytes = text.to_str().and_then(|text| text.parse::<u32>().ok()).filter(|bytes| bytes.is_power_of_two());
+    let message = || format!("{RING_BYTES_VARIABLE} is for tests and takes a power of two, at least a page; unset it");
+    bytes.map(Some).with_context(message)
 }
 
 /// Attaches all programs.

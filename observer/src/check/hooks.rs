@@ -4,10 +4,11 @@ use super::Row;
 use crate::host::btf::Btf;
 
 /// Each tracepoint with what it tells and the Linux it came with, where that is not older than BTF.
-const TRACEPOINTS: [(&str, &str, Option<&str>); 6] = [
+const TRACEPOINTS: [(&str, &str, Option<&str>); 7] = [
     ("sock_send_length", "bytes sent", Some("6.3")),
     ("sock_recv_length", "bytes received", Some("6.3")),
     ("inet_sock_set_state", "connects, hang-ups and closes", None),
+    ("tcp_destroy_sock", "closes after a reset", None),
     ("sched_process_fork", "new workers", None),
     ("sched_process_exec", "gateways that start", None),
     ("sched_process_exit", "gateways that end", None),

@@ -116,7 +116,7 @@ fn the_limit_on_locked_memory_counts_before_5_11_only() {
 #[test]
 fn without_btf_every_hook_is_missing() {
     let rows = hooks::rows(None);
-    assert_eq!(rows.len(), 7);
+    assert_eq!(rows.len(), 8);
     assert!(!can_observe(&rows[..1]));
     assert!(rows.iter().all(|row| row.verdict == Verdict::Missing));
     let none = Btf::parse(Vec::new());

@@ -88,8 +88,10 @@ pub struct Connection {
     last_end_ns: Nanoseconds,
     /// The number of the next record, once that is known.
     next_sequence: Option<u32>,
-    /// A record is missing, and no stream has told what was in it.
-    misses_record: bool,
+    /// Records that are missing, and of which no stream has told what was in them.
+    missing_records: u32,
+    /// In this direction bytes may have been lost with the last records that are missing: when they show, that is no new loss.
+    behind: Option<Direction>,
     /// Out of step, and the exchange that the bytes belong to was not told of yet.
     out_of_step: Option<Unobserved>,
     /// The turn began within a request: what looks like the beginning of one need not be one.
@@ -144,7 +146,8 @@ impl Connection {
             last_end_ns: 0,
             // A scan does not know what the kernel part has numbered already.
             next_sequence: (opened.origin != Origin::Scan).then(|| opened.sequence.wrapping_add(1)),
-            misses_record: false,
+            missing_records: 0,
+            behind: None,
             out_of_step: (opened.origin != Origin::Beginning).then_some(Unobserved::Midway),
             is_mid_request: false,
             is_given_up: false,
@@ -196,8 +199,8 @@ impl Connection {
     pub fn data_with(&mut self, data: &Data<'_>, moments: &mut Vec<Moment>, spans: &mut impl FnMut(Span<'_>)) {
         self.process = data.process;
         self.thread = data.thread;
-        self.follow(data.sequence);
         let side = self.side(data.direction);
+        self.account_for_records(side, data, moments);
         self.account_for_gap(side, data, moments);
         match u64::try_from(data.result) {
             Ok(0) => self.end_of_stream(data.direction, data.time_ns, moments),
@@ -236,6 +239,10 @@ impl Connection {
                     self.close(change.time_ns, moments);
                 }
                 change.is_closed
+            }
+            TcpState::Close if change.is_reset() => {
+                self.peer_closed |= !self.gateway_closed;
+                false
             }
             TcpState::LastAck | TcpState::Close => {
                 // A gateway that leaves bytes unread resets the connection, too.
@@ -280,12 +287,34 @@ impl Connection {
         }
     }
 
-    /// Notices a missing record. A state change may overtake the call that it interrupts.
-    fn follow(&mut self, sequence: u32) {
-        let ahead = self.next_sequence.map_or(0, |next| sequence.wrapping_sub(next) as i32);
-        if ahead >= 0 {
-            self.next_sequence = Some(sequence.wrapping_add(1));
-            self.misses_record |= ahead > 0;
+    /// Notices missing records. Two processors may deliver two records in the other order.
+    fn follow(&mut self, sequence: u32) -> bool {
+        let ahead = self.next_sequence.map_or(0, |next| sequence.wrapping_sub(next).cast_signed());
+        if ahead < 0 {
+            self.missing_records = self.missing_records.saturating_sub(1);
+            return false;
+        }
+        self.next_sequence = Some(sequence.wrapping_add(1));
+        self.missing_records = self.missing_records.saturating_add(ahead.cast_unsigned());
+        ahead > 0
+    }
+
+    /// Records that are missing just before this one: whose bytes they told of shows in the offsets of this direction now,
+    /// in those of the other with its next record. A request behind them cannot be answered by what went before.
+    fn account_for_records(&mut self, side: Side, data: &Data<'_>, moments: &mut Vec<Moment>) {
+        if self.follow(data.sequence) {
+            self.behind = Some(data.direction.opposite());
+            let is_told_by_offset = data.offset > *self.offset(data.direction);
+            if side == Side::Request && !is_told_by_offset && !self.exchanges.is_empty() {
+                self.lose(Unobserved::RecordsLost);
+                self.out_of_step = None;
+                self.end_all(Ending::Lost(Unobserved::RecordsLost), moments);
+            }
+        } else if self.behind == Some(data.direction) {
+            self.behind = None;
+            if data.unseen_bytes == 0 {
+                *self.offset(data.direction) = data.offset;
+            }
         }
     }
 
@@ -297,7 +326,9 @@ impl Connection {
             return;
         }
         let reason = if data.unseen_bytes > 0 { Unobserved::UnseenBytes } else { Unobserved::RecordsLost };
-        self.misses_record &= reason != Unobserved::RecordsLost;
+        if reason == Unobserved::RecordsLost {
+            self.missing_records = 0;
+        }
         self.lose(reason);
         if !self.exchanges.is_empty() {
             // What goes on behind the gap most likely belongs to these.

@@ -3,8 +3,9 @@
 use super::{Connection, Moment, OPEN_MAX, Piece};
 use crate::event::{Nanoseconds, Role};
 use crate::exchange::{Ending, Exchange, Unobserved};
-use crate::http::head::Head;
-use crate::http::http1::{Input, Part, Span};
+use crate::http::head::{Head, Side};
+use crate::http::http1::{Input, Kind, Part, Span};
+use crate::http::proxy_protocol;
 
 impl Connection {
     pub(super) fn feed_requests(
@@ -14,6 +15,7 @@ impl Connection {
         moments: &mut Vec<Moment>,
     ) {
         let Piece { mut input, time_ns, .. } = piece;
+        self.skip_proxy_header(&mut input, spans);
         if self.is_past_last_request() || self.is_in_malformed_request() {
             return;
         }
@@ -40,6 +42,18 @@ impl Connection {
                     self.request_part(part, &piece, moments);
                 }
             }
+        }
+    }
+
+    /// A proxy before the gateway may tell of the client ahead of all requests.
+    fn skip_proxy_header(&mut self, input: &mut Input<'_>, spans: &mut impl FnMut(Span<'_>)) {
+        if self.received > 0 || self.opened.role != Role::Client {
+            return;
+        }
+        let bytes = proxy_protocol::header_bytes(input.known()) as u64;
+        if bytes > 0 {
+            spans(Span { side: Side::Request, bytes, kind: Kind::Preamble, part: None });
+            input.skip(bytes);
         }
     }
 
@@ -102,6 +116,9 @@ impl Connection {
             self.is_given_up = true;
             self.lose(Unobserved::TableFull);
             return self.end_all(Ending::Lost(Unobserved::TableFull), moments);
+        }
+        if self.exchanges.is_empty() {
+            self.missing_records = 0;
         }
         let id = self.next_id();
         self.next_number += 1;

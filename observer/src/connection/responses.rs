@@ -15,7 +15,7 @@ impl Connection {
         moments: &mut Vec<Moment>,
     ) {
         let Piece { mut input, time_ns, hidden_for } = piece;
-        self.begin_simple_response(&input);
+        self.begin_simple_response(&input, time_ns, moments);
         if self.responses.is_lost() {
             if self.current_response().is_none() || !input.begins_with(b"HTTP/1.") {
                 self.tell_stray(moments);
@@ -135,13 +135,22 @@ impl Connection {
         self.pop_complete(moments);
     }
 
-    /// The answer to a request of HTTP/0.9 is bare.
-    fn begin_simple_response(&mut self, input: &Input<'_>) {
-        if let Some(number) = self.current_response()
-            && let Some(open) = self.exchange_mut(number)
-            && open.is_simple()
-            && open.response.bytes == 0
-        {
+    /// The answer to a request of HTTP/0.9 is bare, and so is one that nginx passes on from an upstream whose answer does
+    /// not begin like HTTP (`ngx_http_proxy_process_status_line`).
+    fn begin_simple_response(&mut self, input: &Input<'_>, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
+        const START: &[u8] = b"HTTP/1.";
+        let Some(number) = self.current_response() else { return };
+        let Some(open) = self.exchange_mut(number) else { return };
+        if open.request.head.is_none() || open.response.bytes > 0 {
+            return;
+        }
+        let is_http = input.known().len() < START.len() || input.begins_with(START);
+        if !is_http && !open.is_simple() {
+            open.response.is_bare = true;
+            open.response.head_ns = Some(time_ns);
+            moments.push(Moment::ResponseHead(number));
+        }
+        if open.is_simple() {
             open.response.page_status = rules::page_status(input.known());
             self.responses.begin_simple();
         }

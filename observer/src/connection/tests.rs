@@ -1,5 +1,6 @@
 mod bodies;
 mod endings;
 mod gaps;
+mod loss;
 mod requests;
 mod wire;

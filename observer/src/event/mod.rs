@@ -103,6 +103,16 @@ pub enum Direction {
     Sent,
 }
 
+impl Direction {
+    /// The other way.
+    pub const fn opposite(self) -> Self {
+        match self {
+            Direction::Received => Direction::Sent,
+            Direction::Sent => Direction::Received,
+        }
+    }
+}
+
 /// Why a call's bytes were not sampled, if they were not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
@@ -244,6 +254,14 @@ pub struct Resolved {
     pub name: Arc<str>,
     /// Its addresses; they replace earlier ones.
     pub addresses: Vec<IpAddr>,
+}
+
+impl StateChange {
+    /// Whether the peer reset the connection while the gateway still had it: what had arrived can be read all the same,
+    /// and the gateway's close comes as another change from closed to closed.
+    pub fn is_reset(&self) -> bool {
+        self.new == TcpState::Close && !matches!(self.old, TcpState::SynSent | TcpState::Close) && !self.is_closed
+    }
 }
 
 impl Event<'_> {

@@ -230,7 +230,8 @@ impl Head {
         match self.status {
             101 => Framing::Tunnel,
             200..300 if method == "CONNECT" => Framing::Tunnel,
-            100..200 | 204 | 304 => Framing::Empty,
+            204 | 304 => Framing::Empty,
+            _ if self.is_interim() => Framing::Empty,
             _ if method == "HEAD" => Framing::Empty,
             _ if self.chunked => Framing::Chunked,
             _ => match self.content_length {
@@ -241,9 +242,11 @@ impl Head {
         }
     }
 
-    /// Whether this is an interim response: another follows (RFC 9110, section 15.2).
+    /// Whether this is an interim response: another follows (RFC 9110, section 15.2). One that says what becomes of the
+    /// connection is none: nginx before 1.29 takes an upstream's interim response for the final one and passes it on so,
+    /// with what follows it for its body (`ngx_http_header_filter` puts `Connection` into every final head).
     pub fn is_interim(&self) -> bool {
-        (100..200).contains(&self.status) && self.status != 101
+        (100..200).contains(&self.status) && self.status != 101 && !(self.close || self.keep_alive)
     }
 
     fn bare(text: &[u8]) -> Self {

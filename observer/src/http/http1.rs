@@ -40,6 +40,8 @@ pub enum Part {
 /// What bytes are to a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// Ahead of all messages: what a proxy tells of the client.
+    Preamble,
     /// Empty lines, or the beginning of a message, which takes no bytes.
     Between,
     /// Of a head.
@@ -158,6 +160,11 @@ impl<'a> Input<'a> {
     /// Whether the bytes that come next are known.
     fn is_known(&self) -> bool {
         !self.known.is_empty()
+    }
+
+    /// Passes over bytes that are no part of any message.
+    pub fn skip(&mut self, bytes: u64) {
+        self.take(bytes);
     }
 
     fn take(&mut self, bytes: u64) {

@@ -276,6 +276,11 @@ impl Metrics {
         }
     }
 
+    /// Sets `observer_exchanges_open`.
+    pub fn open(&self, exchanges: usize) {
+        self.own.open.set(i64::try_from(exchanges).unwrap_or(i64::MAX));
+    }
+
     /// Sets `observer_gateways`.
     pub fn gateways(&self, observed: usize) {
         let observed = i64::try_from(observed).unwrap_or(i64::MAX);

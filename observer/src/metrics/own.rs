@@ -10,6 +10,7 @@ pub(super) struct Own {
     pub(super) inferred: IntCounterVec,
     pub(super) uncertain: IntCounterVec,
     pub(super) begun: IntCounter,
+    pub(super) open: IntGauge,
     pub(super) counted: IntCounter,
     pub(super) filtered: IntCounterVec,
     pub(super) unobserved: IntCounterVec,
@@ -60,6 +61,7 @@ impl Own {
                 "observer_exchanges_begun_total",
                 "Exchanges begun; equals counted plus filtered plus unobserved plus those still open",
             ),
+            open: register(registry, IntGauge::new("observer_exchanges_open", "Exchanges under way")),
             counted: one(
                 "observer_exchanges_counted_total",
                 "Exchanges seen whole and counted, with or without a service",

@@ -58,6 +58,7 @@ impl Pipeline {
 
     fn client_begun(&mut self, socket: Cookie) {
         self.metrics.begun();
+        self.open += 1;
         if let Some(connection) = self.connections.get_mut(&socket)
             && !connection.is_internal
         {
@@ -75,6 +76,7 @@ impl Pipeline {
     }
 
     fn client_ended(&mut self, socket: Cookie, exchange: &Exchange, ending: Ending) {
+        self.open = self.open.saturating_sub(1);
         let Some(connection) = self.connections.get(&socket) else { return };
         let (gateway, is_internal) = (connection.gateway, connection.is_internal);
         let local = connection.opened.local.ip();
@@ -137,12 +139,13 @@ impl Pipeline {
     fn measure(&self, exchange: &Exchange, status: u16, gateway: GatewayId, service: Arc<str>) -> Measured {
         let began_ns = exchange.request.began_ns.unwrap_or_default();
         let request_ms = self.milliseconds(began_ns, exchange.ended_ns());
-        let upstream_ms = exchange.upstream_span().map(|(from, to)| self.milliseconds(from, to));
+        let waits = exchange.upstream_waits().map(|(from, to)| self.milliseconds(from, to));
+        let upstream_ms = waits.reduce(|sum, wait| sum + wait);
         Measured {
             service,
             gateway: self.options.per_gateway_label.then(|| self.gateways.label(gateway)),
             route: None,
-            source: if exchange.attempts.last().is_some_and(|attempt| attempt.header_ns.is_some()) {
+            source: if exchange.tries().next_back().is_some_and(|attempt| attempt.answer.header_ns.is_some()) {
                 Source::Service
             } else {
                 Source::Kong
@@ -179,7 +182,7 @@ impl Pipeline {
             sni: None,
             headers: &headers,
         };
-        match exchange.attempts.last() {
+        match exchange.tries().next_back() {
             None => self.attribution.attribute(&request, None),
             Some(attempt) => with_peer(attempt, |peer| {
                 let upstream = UpstreamFacts { peer, host: attempt.host.as_deref(), path: attempt.path.as_deref() };

@@ -35,6 +35,12 @@ impl Gauge {
         *counter(state, phase) = counter(state, phase).saturating_sub(1);
     }
 
+    /// The gateway is gone, and its counts of what is open with it.
+    pub fn ended(&mut self, gateway: GatewayId) {
+        let state = self.of(gateway);
+        (state.active, state.reading, state.writing, state.waiting) = (0, 0, 0, 0);
+    }
+
     /// A connection went from one phase to another.
     pub fn moved(&mut self, gateway: GatewayId, from: Phase, to: Phase) {
         if from != to {

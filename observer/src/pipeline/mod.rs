@@ -23,6 +23,7 @@ use crate::exchange::Unobserved;
 use crate::gateways::Gateways;
 use crate::metrics::Metrics;
 use crate::pairing::Pairing;
+use crate::resets::Resets;
 
 pub use enabled::Enabled;
 
@@ -78,11 +79,14 @@ pub struct Pipeline {
     connections: FxHashMap<Cookie, Connection>,
     /// Connections over UNIX sockets, oldest first, and some that are gone.
     unix: Vec<Cookie>,
+    resets: Resets,
     pairing: Pairing,
     attribution: Attribution,
     internal: Internal,
     datastore: Datastore,
     gauge: Gauge,
+    /// Clients' exchanges under way.
+    open: usize,
     metrics: Metrics,
     moments: Vec<Moment>,
 }
@@ -98,9 +102,11 @@ impl Pipeline {
             gateways: Gateways::default(),
             connections: FxHashMap::default(),
             unix: Vec::new(),
+            resets: Resets::default(),
             pairing: Pairing::default(),
             attribution,
             internal: Internal::default(),
+            open: 0,
             metrics,
             moments: Vec::new(),
         }
@@ -142,6 +148,7 @@ impl Pipeline {
 
     /// Takes one event.
     pub fn handle(&mut self, event: &Event<'_>) {
+        self.end_overdue(event.time_ns());
         match event {
             Event::Data(data) => self.data(data),
             Event::State(change) => self.state(change),
@@ -162,6 +169,7 @@ impl Pipeline {
     /// Brings the gauges up to date. Counters are so at once.
     pub fn publish(&mut self) {
         self.gauge.publish(&self.gateways, &mut self.metrics);
+        self.metrics.open(self.open);
         self.metrics.gateways(self.gateways.alive());
         self.metrics.datastore(self.datastore.is_reachable());
     }
@@ -227,7 +235,7 @@ impl Pipeline {
             match connection.opened.role {
                 Role::Upstream => {
                     self.datastore.talked(&connection.opened.remote, data.result);
-                    self.upstream_moments(data.socket, data.time_ns, data.thread, &mut moments);
+                    self.upstream_moments(data.socket, data.thread, &mut moments);
                     self.upstream_spoken_to(data);
                 }
                 Role::Client | Role::Listener => {
@@ -254,7 +262,7 @@ impl Pipeline {
             let is_done = connection.state(change, &mut moments);
             match connection.opened.role {
                 Role::Upstream => {
-                    self.upstream_moments(change.socket, change.time_ns, 0, &mut moments);
+                    self.upstream_moments(change.socket, 0, &mut moments);
                     self.upstream_state(change);
                 }
                 Role::Client | Role::Listener => {
@@ -264,22 +272,36 @@ impl Pipeline {
                     }
                 }
             }
-            if change.new == TcpState::Close {
+            if change.is_reset() {
+                self.resets.hold(change);
+            } else if change.new == TcpState::Close {
                 self.connections.remove(&change.socket);
             }
         }
         self.moments = moments;
     }
 
+    fn end_overdue(&mut self, now_ns: Nanoseconds) {
+        while let Some(close) = self.resets.overdue(now_ns, |socket| self.connections.contains_key(&socket)) {
+            self.state(&close);
+        }
+    }
+
     fn process(&mut self, process: &Process) {
         if process.change == ProcessChange::Exited {
-            self.process_ended(process.process, process.time_ns);
+            self.process_ended(process.process);
         }
+        let gateway = self.gateways.of_process(process.process);
         self.gateways.process(process);
+        if let Some(gateway) = gateway
+            && !self.gateways.is_running(gateway)
+        {
+            self.gauge.ended(gateway);
+        }
     }
 
     /// Exchanges of a process that ended end with it, before the kernel closes its sockets.
-    fn process_ended(&mut self, process: u32, time_ns: Nanoseconds) {
+    fn process_ended(&mut self, process: u32) {
         let sockets: Vec<Cookie> = self
             .connections
             .iter()
@@ -290,8 +312,12 @@ impl Pipeline {
             let mut moments = Vec::new();
             let Some(connection) = self.connections.get_mut(&socket) else { continue };
             connection.process_ended(&mut moments);
+            // nginx counts connections in memory that its workers share: those of a worker that was killed are counted as
+            // they stood for as long as the master lives.
+            let is_counted_on = connection.opened.role == Role::Client;
+            connection.is_closed |= is_counted_on;
             match connection.opened.role {
-                Role::Upstream => self.upstream_moments(socket, time_ns, 0, &mut moments),
+                Role::Upstream => self.upstream_moments(socket, 0, &mut moments),
                 Role::Client | Role::Listener => self.client_moments(socket, 0, &mut moments),
             }
             if self.connections.get(&socket).is_some_and(Connection::is_unix) {

@@ -2,7 +2,7 @@
 
 use crate::connection::{Connection, Moment};
 use crate::event::{Cookie, Data, Direction, Endpoint, Nanoseconds, Origin, StateChange, TcpState};
-use crate::exchange::{ATTEMPTS_MAX, Attempt, Exchange, ExchangeId};
+use crate::exchange::{ATTEMPTS_MAX, Answer, Attempt, Exchange, ExchangeId};
 use crate::http::http1::{Input, TLS_HANDSHAKE};
 use crate::pairing::{Asked, Candidate};
 
@@ -41,7 +41,7 @@ impl Pipeline {
                 self.internal.upstream_opened(&connection.opened);
                 self.datastore.connected(&connection.opened);
             }
-            TcpState::Close => {
+            TcpState::Close if !change.is_reset() => {
                 let (id, thread) = (connection.next_id(), connection.thread);
                 let made_for = connection.made_for.take();
                 let has_failed = change.old == TcpState::SynSent;
@@ -53,18 +53,12 @@ impl Pipeline {
         }
     }
 
-    pub(super) fn upstream_moments(
-        &mut self,
-        socket: Cookie,
-        time_ns: Nanoseconds,
-        thread: u32,
-        moments: &mut Vec<Moment>,
-    ) {
+    pub(super) fn upstream_moments(&mut self, socket: Cookie, thread: u32, moments: &mut Vec<Moment>) {
         for moment in moments.drain(..) {
             match moment {
                 Moment::Begun(_) => self.upstream_begun(socket, thread),
                 Moment::RequestHead(number) => self.upstream_asked(socket, number),
-                Moment::ResponseHead(number) => self.upstream_answered(socket, number, time_ns),
+                Moment::ResponseHead(number) => self.upstream_answered(socket, number),
                 Moment::RequestEnd(_) => {}
                 Moment::Ended(exchange, _) => self.upstream_ended(socket, &exchange),
                 // The clients' exchanges are what is counted.
@@ -129,15 +123,12 @@ impl Pipeline {
         }
     }
 
-    fn upstream_answered(&mut self, socket: Cookie, number: u64, time_ns: Nanoseconds) {
+    fn upstream_answered(&mut self, socket: Cookie, number: u64) {
         let Some(connection) = self.connections.get(&socket) else { return };
-        let Some(exchange) = connection.exchange(number) else { return };
-        let (id, status) = (exchange.id, exchange.status().unwrap_or(0));
-        if let Some(client) = connection.made_for
-            && let Some(attempt) = self.client_mut(client).and_then(|client| client.attempt_mut(id))
-        {
-            attempt.header_ns = Some(time_ns);
-            attempt.status = status;
+        let (Some(client), Some(exchange)) = (connection.made_for, connection.exchange(number)) else { return };
+        let (id, answer) = (exchange.id, exchange.answer());
+        if let Some(attempt) = self.client_mut(client).and_then(|client| client.attempt_mut(id)) {
+            attempt.answer = answer;
         }
     }
 
@@ -145,13 +136,11 @@ impl Pipeline {
         let Some(connection) = self.connections.get_mut(&socket) else { return };
         connection.read_last = None;
         let (made_for, thread) = (connection.made_for.take(), connection.thread);
-        // A response that came in one piece was over before its head could be told.
-        if let Some(status) = exchange.status()
-            && let Some(client) = made_for.and_then(|client| self.client_mut(client))
+        if let Some(client) = made_for.and_then(|client| self.client_mut(client))
             && let Some(attempt) = client.attempt_mut(exchange.id)
         {
-            attempt.header_ns = attempt.header_ns.or(exchange.response.head_ns);
-            attempt.status = status;
+            // A response that came in one call is over before its head is told of.
+            attempt.answer = exchange.answer();
         }
         self.end_attempt(made_for, exchange.id, thread, exchange.ended_ns());
     }
@@ -199,10 +188,9 @@ fn attempt(connection: &Connection, id: ExchangeId, began_ns: Nanoseconds) -> At
         id,
         peer: connection.opened.remote.clone(),
         began_ns,
-        header_ns: None,
         ended_ns: None,
         host: None,
         path: None,
-        status: 0,
+        answer: Answer::default(),
     }
 }

@@ -11,6 +11,7 @@ use crate::event::{Cookie, Data, Event, Opened, Process, ProcessChange, Role, St
 use crate::gateways::Gateways;
 use crate::http::http1::end_of_chunks;
 use crate::pipeline::CONNECTIONS_MAX;
+use crate::resets::Resets;
 
 /// Sockets that are followed at once: as many as the pipeline follows. Of others nothing stays.
 pub const SOCKETS_MAX: usize = CONNECTIONS_MAX;
@@ -25,6 +26,7 @@ pub struct Masker {
     kept: Kept,
     gateways: Gateways,
     followed: FxHashMap<Cookie, Followed>,
+    resets: Resets,
     /// What connections tell; nobody listens.
     moments: Vec<Moment>,
     sample: Vec<u8>,
@@ -45,6 +47,7 @@ impl Masker {
             kept: Kept::new(kept_headers),
             gateways: Gateways::default(),
             followed: FxHashMap::default(),
+            resets: Resets::default(),
             moments: Vec::new(),
             sample: Vec::new(),
             tail: [MASK; TAIL_BYTES],
@@ -53,6 +56,9 @@ impl Masker {
 
     /// The event as it may be kept.
     pub fn mask<'m>(&'m mut self, event: &Event<'m>) -> Event<'m> {
+        while let Some(close) = self.resets.overdue(event.time_ns(), |socket| self.followed.contains_key(&socket)) {
+            self.state(&close);
+        }
         match event {
             Event::Data(data) => return Event::Data(self.data(data)),
             Event::State(change) => self.state(change),
@@ -91,10 +97,13 @@ impl Masker {
         if (change.old, change.new) == (TcpState::Listen, TcpState::Close) {
             self.gateways.stopped_listening(change.socket);
         }
-        if change.new == TcpState::Close {
+        if change.new == TcpState::Close && !change.is_reset() {
             self.followed.remove(&change.socket);
         } else if let Some(followed) = self.followed.get_mut(&change.socket) {
             followed.connection.state(change, &mut self.moments);
+            if change.is_reset() {
+                self.resets.hold(change);
+            }
             self.moments.clear();
         }
     }

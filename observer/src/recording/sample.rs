@@ -63,6 +63,8 @@ impl<'a> Sample<'a> {
                 }
                 self.keep_those(range, is_line_end);
             }
+            // As a proxy's header it is told from a request by all of it.
+            Kind::Preamble => self.keep(range),
             Kind::Head => self.keep_head(range, span),
             Kind::ChunkSize => self.keep_those(range, |byte| {
                 byte.is_ascii_hexdigit() || is_line_end(byte) || matches!(byte, b';' | b' ' | b'\t')

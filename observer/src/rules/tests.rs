@@ -77,3 +77,58 @@ fn an_error_page_tells_its_status() {
     assert_eq!(page_status(b"<html>\r\n<head><title>Welcome</title></head>"), None);
     assert_eq!(page_status(b"hello"), None);
 }
+
+/// An attempt from `began_ns` to `ended_ns` that got `status` with a body of 10 bytes, or nothing at all (0).
+fn attempt(path: &str, began_ns: u64, ended_ns: u64, status: u16) -> Attempt {
+    let header_ns = (status > 0).then_some(ended_ns);
+    Attempt {
+        id: ExchangeId { socket: 2, number: began_ns },
+        peer: crate::event::Endpoint::Ip("10.0.0.9:80".parse().unwrap()),
+        began_ns,
+        ended_ns: Some(ended_ns),
+        host: None,
+        path: Some(path.into()),
+        answer: crate::exchange::Answer { header_ns, status, content_length: Some(10), is_redirect: false },
+    }
+}
+
+/// The beginnings of those attempts that are tries, of a request for `/a` that was answered with `status`.
+fn tries(status: u16, attempts: Vec<Attempt>) -> Vec<u64> {
+    let response = format!("HTTP/1.1 {status} X\r\nContent-Length: 153\r\n\r\n");
+    let mut exchange = answered("GET /a HTTP/1.1\r\nHost: a\r\n\r\n", &response);
+    exchange.response.head_ns = Some(100);
+    exchange.attempts = attempts;
+    exchange.tries().map(|attempt| attempt.began_ns).collect()
+}
+
+#[test]
+fn a_retry_is_a_try_whatever_became_of_the_one_before() {
+    assert_eq!(
+        tries(200, vec![attempt("/a", 1, 5, 0), attempt("/a", 6, 9, 503), attempt("/a", 10, 20, 200)]),
+        [1, 6, 10]
+    );
+}
+
+#[test]
+fn a_copy_that_goes_out_beside_the_try_is_none() {
+    assert_eq!(tries(200, vec![attempt("/a", 1, 50, 200), attempt("/a", 2, 20, 200)]), [1]);
+}
+
+#[test]
+fn leave_asked_for_is_no_try_granted_or_denied() {
+    assert_eq!(tries(200, vec![attempt("/leave", 1, 5, 204), attempt("/a", 6, 9, 200)]), [6]);
+    assert!(tries(403, vec![attempt("/leave", 1, 5, 403)]).is_empty());
+    assert_eq!(tries(403, vec![attempt("/a", 1, 5, 403)]), [1], "the upstream's own refusal");
+}
+
+#[test]
+fn what_begins_behind_the_answer_is_no_try() {
+    assert_eq!(tries(502, vec![attempt("/a", 1, 5, 0), attempt("/a", 101, 120, 200)]), [1]);
+}
+
+#[test]
+fn a_redirect_from_the_upstream_was_a_try() {
+    let mut first = attempt("/a", 1, 5, 200);
+    first.answer.is_redirect = true;
+    assert_eq!(tries(200, vec![first, attempt("/b", 6, 9, 200)]), [1, 6]);
+}

@@ -18,6 +18,7 @@ pub struct Config {
     pub(super) workers: usize,
     pub(super) port: u16,
     pub(super) status_port: u16,
+    pub(super) is_daemon: bool,
     keeps_clients: bool,
     keeps_upstreams: bool,
     main: String,
@@ -33,6 +34,7 @@ impl Config {
             workers: 1,
             port: free_port()?,
             status_port: free_port()?,
+            is_daemon: false,
             keeps_clients: true,
             keeps_upstreams: true,
             main: String::new(),
@@ -50,6 +52,12 @@ impl Config {
     /// Number of worker processes.
     pub fn workers(mut self, count: usize) -> Self {
         self.workers = count;
+        self
+    }
+
+    /// The master leaves the process that starts it.
+    pub fn daemon(mut self) -> Self {
+        self.is_daemon = true;
         self
     }
 
@@ -118,6 +126,7 @@ impl Config {
 
     pub(super) fn text(&self) -> String {
         let Self { workers, port, status_port, main, http, server, .. } = self;
+        let daemon = if self.is_daemon { "on" } else { "off" };
         let log_format = access_log::format_directive();
         let client_keepalive = if self.keeps_clients {
             "keepalive_timeout 60s; keepalive_requests 1000000;"
@@ -128,7 +137,7 @@ impl Config {
             if self.keeps_upstreams { "proxy_http_version 1.1; proxy_set_header Connection \"\";" } else { "" };
         // The temp files' places are compiled in as Debian's own; a test must not share them.
         format!(
-            "daemon off;
+            "daemon {daemon};
 master_process on;
 user root;
 worker_processes {workers};

@@ -8,7 +8,8 @@
 //! | `delay/MS` | waits before the answer |
 //! | `hold` | waits until the test calls `Upstream::release` |
 //! | `status/CODE` | instead of 200 |
-//! | `early-hints` | a 103 before the answer |
+//! | `early-hints`, `continue` | a 103 or a 100 before the answer |
+//! | `accelerate` | `X-Accel-Redirect` to the path that follows |
 //! | `headers/N` | N more header lines of 100 bytes |
 //! | `bytes/N` | N bytes with `Content-Length` (the default, with 12) |
 //! | `chunked/COUNTxSIZE` | COUNT chunks of SIZE bytes |
@@ -46,9 +47,10 @@ pub struct Script {
     /// Stands at the gate first.
     pub holds: bool,
     delay: Duration,
-    has_early_hints: bool,
+    interim: &'static [u8],
     status: u16,
     more_headers: usize,
+    accelerate: Option<String>,
     reply: Reply,
 }
 
@@ -72,9 +74,10 @@ impl Script {
         let mut script = Self {
             holds: false,
             delay: Duration::ZERO,
-            has_early_hints: false,
+            interim: b"",
             status: 200,
             more_headers: 0,
+            accelerate: None,
             reply: Reply::Bytes(12),
         };
         let mut segments = path.split('/');
@@ -89,9 +92,11 @@ impl Script {
         match segment {
             "hold" => self.holds = true,
             "delay" => self.delay = Duration::from_millis(number(argument())),
-            "early-hints" => self.has_early_hints = true,
+            "early-hints" => self.interim = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n",
+            "continue" => self.interim = b"HTTP/1.1 100 Continue\r\n\r\n",
             "status" => self.status = number(argument()) as u16,
             "headers" => self.more_headers = number(argument()) as usize,
+            "accelerate" => self.accelerate = Some(rest.map(|segment| format!("/{segment}")).collect()),
             "no-content" => self.status = 204,
             "not-modified" => self.status = 304,
             "bytes" => self.reply = Reply::Bytes(number(argument()) as usize),
@@ -117,9 +122,7 @@ impl Script {
     /// Answers the request `head` with its `body`.
     pub fn play(&self, head: &Head, body: &[u8], out: &mut impl Write) -> io::Result<After> {
         thread::sleep(self.delay);
-        if self.has_early_hints {
-            out.write_all(b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n")?;
-        }
+        out.write_all(self.interim)?;
         let asked = Asked::of(head);
         match self.reply {
             Reply::Bytes(length) => self.sized(&asked, &content(length), out),
@@ -190,6 +193,9 @@ impl Script {
         let mut head = format!("HTTP/1.1 {} Scripted\r\n", self.status);
         if matches!(self.status, 301 | 302) {
             head += "Location: /elsewhere\r\n";
+        }
+        if let Some(path) = &self.accelerate {
+            head += &format!("X-Accel-Redirect: {path}\r\n");
         }
         for index in 0..self.more_headers {
             head += &format!("X-More-{index:03}: {}\r\n", "m".repeat(86));

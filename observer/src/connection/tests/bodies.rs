@@ -151,7 +151,7 @@ fn an_unread_body_is_read_away_while_the_gateway_lingers() {
     assert!(!wire.turns(3, TcpState::FinWait), "the gateway is not done with it");
     wire.reads(500, "456789");
     assert_eq!(wire.over(), [""; 0]);
-    assert!(wire.turns(2502, TcpState::Close));
+    assert!(wire.turns_with(2502, TcpState::Close, true));
     assert_eq!(wire.over(), ["POST /a 51+64 bytes 1-2502 ms: 413"]);
 }
 

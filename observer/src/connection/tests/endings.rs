@@ -27,6 +27,7 @@ fn a_reset_between_requests_is_no_exchange() {
     wire.over();
     wire.turns(3, TcpState::Close);
     wire.fails(3, Direction::Received, ECONNRESET);
+    assert!(wire.closes_reset(3));
     assert_eq!(wire.over(), [""; 0]);
 }
 
@@ -48,6 +49,8 @@ fn an_answer_cut_off_counts_with_what_was_written() {
     wire.writes(2, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nabc");
     wire.fails(5, Direction::Sent, ECONNRESET);
     wire.turns(5, TcpState::Close);
+    assert_eq!(wire.over(), [""; 0], "the gateway still has it");
+    wire.closes_reset(5);
     assert_eq!(wire.over(), ["GET /a 28+44 bytes 1-5 ms: 200"]);
 }
 
@@ -117,12 +120,25 @@ fn a_gateway_that_closes_at_once_did_not_wait_for_the_body() {
 fn a_reset_is_the_gateways_if_the_socket_was_closed() {
     let mut by_peer = Wire::client();
     by_peer.reads(1, get("/a"));
-    by_peer.turns_with(2, TcpState::Close, false);
+    assert!(!by_peer.turns_with(2, TcpState::Close, false), "the gateway still has it");
+    assert!(by_peer.closes_reset(2));
     assert_eq!(by_peer.over(), ["GET /a 28+0 bytes 1-2 ms: 499 client_closed_waiting"]);
     let mut by_gateway = Wire::client();
     by_gateway.reads(1, get("/a"));
     by_gateway.turns_with(2, TcpState::Close, true);
     assert_eq!(by_gateway.over(), ["GET /a 28+0 bytes 1-2 ms: 444 closed_unanswered"]);
+}
+
+/// What had arrived before the reset can be read all the same.
+#[test]
+fn a_request_is_read_behind_a_reset_and_ends_when_the_gateway_closes() {
+    let mut wire = Wire::client();
+    wire.turns(1, TcpState::Close);
+    wire.reads(2, get("/a"));
+    wire.fails(3, Direction::Sent, ECONNRESET);
+    assert_eq!(wire.over(), [""; 0]);
+    wire.closes_reset(4);
+    assert_eq!(wire.over(), ["GET /a 28+0 bytes 2-4 ms: 499 client_closed_waiting"]);
 }
 
 #[test]
@@ -145,7 +161,7 @@ fn what_is_behind_an_answer_that_closes_is_no_request() {
     assert!(!wire.turns(2, TcpState::FinWait));
     wire.reads(3, get("/d"));
     assert_eq!(wire.over(), [""; 0]);
-    wire.turns(202, TcpState::Close);
+    wire.turns_with(202, TcpState::Close, true);
     assert_eq!(wire.over(), ["GET /a 28+57 bytes 1-202 ms: 200"]);
 }
 

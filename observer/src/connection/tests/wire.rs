@@ -114,13 +114,22 @@ impl Wire {
 
     /// `is_closed`: by the gateway, and altogether.
     pub fn turns_with(&mut self, at_ms: u64, new: TcpState, is_closed: bool) -> bool {
+        self.turns_from(at_ms, TcpState::Established, new, is_closed)
+    }
+
+    /// The gateway's close of a connection that was reset.
+    pub fn closes_reset(&mut self, at_ms: u64) -> bool {
+        self.turns_from(at_ms, TcpState::Close, TcpState::Close, true)
+    }
+
+    fn turns_from(&mut self, at_ms: u64, old: TcpState, new: TcpState, is_closed: bool) -> bool {
         let sequence = self.sequence;
         self.sequence += 1;
         let change = StateChange {
             time_ns: at_ms * MS,
             socket: 1,
             sequence,
-            old: TcpState::Established,
+            old,
             new,
             local_port: 80,
             local: [0; 16],

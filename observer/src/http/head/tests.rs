@@ -75,6 +75,16 @@ fn status_and_method_decide_whether_there_is_a_body() {
 }
 
 #[test]
+fn an_interim_status_is_final_where_the_head_says_what_becomes_of_the_connection() {
+    let interim = response("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
+    assert_eq!((interim.is_interim(), interim.response_framing("GET")), (true, Framing::Empty));
+    for connection in ["close", "keep-alive"] {
+        let passed_on = response(&format!("HTTP/1.1 103 X\r\nServer: nginx\r\nConnection: {connection}\r\n\r\n"));
+        assert_eq!((passed_on.is_interim(), passed_on.response_framing("GET")), (false, Framing::UntilClose));
+    }
+}
+
+#[test]
 fn a_response_without_a_length_ends_with_the_connection() {
     assert_eq!(response("HTTP/1.0 200 OK\r\n\r\n").response_framing("GET"), Framing::UntilClose);
 }

@@ -1,6 +1,6 @@
 //! Clients' exchanges: who answers, who goes, what is counted.
 
-use super::script::{ORDERS, Script, answer, get};
+use super::script::{MS, ORDERS, Script, answer, get};
 use crate::event::{Direction, Event, Lost, TcpState};
 
 #[test]
@@ -66,9 +66,9 @@ fn a_client_that_goes_while_an_upstream_works_is_a_499_of_its_service() {
     script.writes(2, upstream, get("/elsewhere"));
     script.turns(502, client, TcpState::Established, TcpState::CloseWait);
     script.gateway_closes(502, upstream);
-    script.turns(502, client, TcpState::CloseWait, TcpState::LastAck);
-    script.turns(502, client, TcpState::LastAck, TcpState::Close);
-    let expected = ["orders: 499 x1, 36+0 bytes, 1+500=501 ms", "inferred: client_closed_waiting x1"];
+    script.turns_with(502, client, TcpState::CloseWait, TcpState::LastAck, true);
+    script.turns_with(502, client, TcpState::LastAck, TcpState::Close, true);
+    let expected = ["orders: 499 x1, 36+0 bytes, 501+-=501 ms", "inferred: client_closed_waiting x1"];
     assert_eq!(script.told(), expected);
 }
 
@@ -109,13 +109,32 @@ fn the_gauge_follows_a_connections_phases() {
 
 #[test]
 fn a_connection_that_ends_within_a_phase_leaves_it() {
-    for bytes in ["GET /orders HT".to_owned(), get("/orders")] {
+    for (bytes, phase) in [("GET /orders HT".to_owned(), [1, 1, 0, 0]), (get("/orders"), [1, 0, 1, 0])] {
         let mut script = Script::new();
         let client = script.accepts(1);
         script.reads(2, client, bytes);
-        script.turns_with(3, client, TcpState::Established, TcpState::Close, false);
+        script.peer_resets(3, client);
+        assert_eq!(script.gauge(), phase, "the gateway still has it");
+        script.closes_reset(4, client);
         assert_eq!(script.gauge(), [0, 0, 0, 0]);
+        assert!(script.pipeline.connections.is_empty());
     }
+}
+
+#[test]
+fn a_reset_whose_close_is_lost_ends_the_connection_after_a_while() {
+    let mut script = Script::new();
+    let client = script.accepts(1);
+    script.reads(2, client, get("/orders"));
+    script.peer_resets(5, client);
+    script.handle(&Event::Tick(300_000 * MS));
+    assert_eq!(script.gauge(), [1, 0, 1, 0]);
+    script.handle(&Event::Tick(300_005 * MS));
+    assert_eq!(script.gauge(), [0, 0, 0, 0]);
+    assert_eq!(script.told(), ["orders: 499 x1, 33+0 bytes, 3+-=3 ms", "inferred: client_closed_waiting x1"]);
+    assert!(script.pipeline.connections.is_empty());
+    script.closes_reset(300_006, client);
+    assert_eq!(script.gauge(), [0, 0, 0, 0]);
 }
 
 #[test]

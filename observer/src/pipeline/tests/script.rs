@@ -217,6 +217,16 @@ impl Script {
         self.turns_with(at_ms, socket, TcpState::FinWait, TcpState::Close, true);
     }
 
+    /// The peer's RST; the gateway still has the connection.
+    pub fn peer_resets(&mut self, at_ms: u64, socket: Cookie) {
+        self.turns(at_ms, socket, TcpState::Established, TcpState::Close);
+    }
+
+    /// The gateway's close of a connection that was reset.
+    pub fn closes_reset(&mut self, at_ms: u64, socket: Cookie) {
+        self.turns_with(at_ms, socket, TcpState::Close, TcpState::Close, true);
+    }
+
     pub fn page(&self, options: text::Options) -> String {
         text::encode(&self.pipeline.metrics().registry().gather(), options)
     }

@@ -177,6 +177,17 @@ fn bytes_of_a_socket_that_nobody_told_of_are_overwritten() {
 }
 
 #[test]
+fn a_request_that_is_read_behind_a_reset_stays_as_others_do() {
+    let mut recorded = Recorded::with_gateway();
+    recorded.open(CLIENT, Origin::Beginning);
+    recorded.change(CLIENT, TcpState::Close, false);
+    recorded.call(CLIENT, Received, b"GET /a HTTP/1.1\r\n\r\n", 19);
+    recorded.state(CLIENT, TcpState::Close);
+    assert_eq!(stream(&masked(&recorded), CLIENT), ["GET /a HTTP/1.1\r\n\r\n"]);
+    assert_eq!(exposition(&masked(&recorded)), exposition(&recorded));
+}
+
+#[test]
 fn a_closed_socket_is_forgotten() {
     let mut recorded = Recorded::with_gateway();
     recorded.open(CLIENT, Origin::Beginning);

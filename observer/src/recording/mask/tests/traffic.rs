@@ -116,7 +116,7 @@ impl Recorded {
         self.change(socket, new, new == TcpState::Close);
     }
 
-    fn change(&mut self, socket: Cookie, new: TcpState, is_closed: bool) {
+    pub fn change(&mut self, socket: Cookie, new: TcpState, is_closed: bool) {
         let time_ns = self.tick();
         let change = StateChange {
             time_ns,
