@@ -182,6 +182,16 @@ impl Exchange {
         self.attempts.last().is_some_and(|attempt| attempt.answer.header_ns.is_none() && attempt.ended_ns.is_none())
     }
 
+    /// Whether both messages are complete.
+    pub fn is_complete(&self) -> bool {
+        self.request.is_complete && self.response.is_complete
+    }
+
+    /// Whether an upstream that was asked for it has not answered in full.
+    pub fn has_attempt_under_way(&self) -> bool {
+        self.attempts.iter().any(|attempt| attempt.path.is_some() && attempt.ended_ns.is_none())
+    }
+
     /// Of an upstream's exchange what its answer tells.
     pub fn answer(&self) -> Answer {
         let head = self.response.head.as_deref();

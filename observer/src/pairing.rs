@@ -56,16 +56,25 @@ pub struct Asked<'a> {
     /// The process that asked.
     pub process: u32,
     /// The client exchange that was read last on the thread when it connected or wrote.
-    pub read_last: Option<ExchangeId>,
+    pub read_last: Option<ReadLast>,
     /// The client exchange that its connect was held to be for.
     pub connected_for: Option<ExchangeId>,
+}
+
+/// What a thread turned to last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadLast<T = ExchangeId> {
+    /// The client's exchange, or its connection.
+    pub client: T,
+    /// It has read nothing else since.
+    pub is_at_it: bool,
 }
 
 /// Client exchanges that wait for an answer.
 #[derive(Debug, Default)]
 pub struct Pairing {
     /// The client connection that was read last, by thread.
-    threads: FxHashMap<u32, Cookie>,
+    threads: FxHashMap<u32, ReadLast<Cookie>>,
     /// Waiting exchanges by process and target.
     waiting: FxHashMap<(u32, Box<str>), Vec<ExchangeId>>,
 }
@@ -73,7 +82,14 @@ pub struct Pairing {
 impl Pairing {
     /// This client's connection was read on this thread.
     pub fn client_read(&mut self, thread: u32, socket: Cookie) {
-        self.threads.insert(thread, socket);
+        self.threads.insert(thread, ReadLast { client: socket, is_at_it: true });
+    }
+
+    /// The thread read from an upstream.
+    pub fn upstream_read(&mut self, thread: u32) {
+        if let Some(last) = self.threads.get_mut(&thread) {
+            last.is_at_it = false;
+        }
     }
 
     /// A client's request head is complete.
@@ -94,7 +110,7 @@ impl Pairing {
     }
 
     /// The client connection that was read last on a thread.
-    pub fn read_last(&self, thread: u32) -> Option<Cookie> {
+    pub fn read_last(&self, thread: u32) -> Option<ReadLast<Cookie>> {
         self.threads.get(&thread).copied()
     }
 
@@ -109,17 +125,18 @@ impl Pairing {
         asked: Asked<'_>,
         find: impl Fn(ExchangeId) -> Option<Candidate<'a>>,
     ) -> Option<(ExchangeId, Evidence)> {
-        let of_thread = asked.read_last.and_then(|id| find(id).and_then(|candidate| score(asked, candidate)));
-        if let (Some(id), Some(score)) = (asked.read_last, &of_thread)
+        let read_last = asked.read_last.map(|last| last.client);
+        let of_thread = read_last.and_then(|id| find(id).and_then(|candidate| score(asked, candidate)));
+        if let (Some(id), Some(score)) = (read_last, &of_thread)
             && score.points >= CONCLUSIVE
         {
             return Some((id, score.evidence));
         }
         let same_target = self.waiting.get(&(asked.process, Box::from(asked.head.target())));
-        let others = same_target.into_iter().flatten().filter(|&&id| Some(id) != asked.read_last);
+        let others = same_target.into_iter().flatten().filter(|&&id| Some(id) != read_last);
         let others = others.take(CANDIDATES_MAX).filter_map(|&id| Some((score(asked, find(id)?)?, id)));
         of_thread
-            .zip(asked.read_last)
+            .zip(read_last)
             .into_iter()
             .chain(others)
             // Of equals the first: the thread's, then the one that waits longest.
@@ -140,7 +157,8 @@ fn score(asked: Asked<'_>, candidate: Candidate<'_>) -> Option<Score> {
     if exchange.response.head.is_some() {
         return None;
     }
-    let is_thread = asked.read_last == Some(exchange.id);
+    let of_thread = asked.read_last.filter(|last| last.client == exchange.id);
+    let is_thread = of_thread.is_some();
     let ids =
         || client.ids().into_iter().zip(asked.head.ids()).filter(|(own, told)| !own.is_empty() && !told.is_empty());
     let has_id = ids().any(|(own, told)| own == told);
@@ -154,7 +172,9 @@ fn score(asked: Asked<'_>, candidate: Candidate<'_>) -> Option<Score> {
     points += path_points(client.target(), asked.head.target());
     points += address_points(candidate.client, asked.head);
     points += length_points(client, asked.head);
-    if exchange.awaits_upstream() && asked.connected_for != Some(exchange.id) {
+    // A mirrored request asks two upstreams at once; else the second comes when the first is done with.
+    let is_at_it = of_thread.is_some_and(|last| last.is_at_it);
+    if exchange.awaits_upstream() && asked.connected_for != Some(exchange.id) && !is_at_it {
         points -= 12;
     } else if !exchange.attempts.is_empty() {
         points += 2;
@@ -238,7 +258,7 @@ mod tests {
             pairing.client_waits(7, target, exchange.id);
         }
         let asked = head(asked);
-        let read_last = read_last.map(|number| ExchangeId { socket: 1, number });
+        let read_last = read_last.map(|number| ReadLast { client: ExchangeId { socket: 1, number }, is_at_it: false });
         let asked = Asked { head: &asked, process: 7, read_last, connected_for: None };
         let find = |id: ExchangeId| {
             open.iter().find(|exchange| exchange.id == id).map(|exchange| Candidate { exchange, client: "10.0.0.7" })

@@ -20,7 +20,7 @@ impl Connection {
             }
             Role::Client | Role::Listener => {
                 self.is_over |= self.is_unix();
-                self.touch_lingering(time_ns);
+                self.end_lingering(time_ns, moments);
                 if self.gateway_closed || self.is_unix() {
                     self.close(time_ns, moments);
                 }
@@ -31,7 +31,7 @@ impl Connection {
     pub(super) fn failed(&mut self, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
         self.is_over = true;
         self.peer_closed |= !self.gateway_closed;
-        self.touch_lingering(time_ns);
+        self.end_lingering(time_ns, moments);
         if self.gateway_closed || self.is_unix() {
             self.close(time_ns, moments);
         }
@@ -57,9 +57,25 @@ impl Connection {
 
     pub(super) fn pop_complete(&mut self, moments: &mut Vec<Moment>) {
         while let Some(open) = self.exchanges.front() {
-            if !(open.request.is_complete && open.response.is_complete) || self.holds(open) {
+            if !open.is_complete() || self.holds(open) || self.is_copied(open) {
                 return;
             }
+            self.pop(Ending::Complete, moments);
+        }
+    }
+
+    /// An upstream exchange made for this one is over: nginx logs a request when the last of its subrequests is done
+    /// (`ngx_http_close_request`).
+    pub fn attempt_ended(&mut self, number: u64, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
+        if let Some(open) = self.exchange_mut(number).filter(|open| open.is_complete()) {
+            open.request.last_ns = open.request.last_ns.max(time_ns);
+            self.pop_complete(moments);
+        }
+    }
+
+    /// The gateway reads a client's next request when it is done with the one before.
+    pub(super) fn end_copied(&mut self, moments: &mut Vec<Moment>) {
+        while self.exchanges.front().is_some_and(|open| open.is_complete() && !self.holds(open)) {
             self.pop(Ending::Complete, moments);
         }
     }
@@ -78,20 +94,29 @@ impl Connection {
         moments.extend(unread.map(|open| Moment::Ended(Box::new(open), Ending::NeverRead)));
     }
 
-    /// nginx ends a request whose body it reads away when the body ends, and one behind which it lingers when the
-    /// connection does (`ngx_http_set_lingering_close`).
-    fn touch_lingering(&mut self, time_ns: Nanoseconds) {
-        if let Some(open) = self.exchanges.front_mut()
-            && open.response.is_complete
-            && (self.gateway_closed || !open.request.is_complete)
-        {
+    /// nginx ends a request whose body it reads away when the body ends or its bytes do
+    /// (`ngx_http_read_discarded_request_body`), and one behind which it lingers when the connection does
+    /// (`ngx_http_set_lingering_close`).
+    fn end_lingering(&mut self, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
+        let Some(open) = self.exchanges.front_mut().filter(|open| open.response.is_complete) else { return };
+        let is_read_away = !open.request.is_complete;
+        if self.gateway_closed || is_read_away {
             open.request.last_ns = open.request.last_ns.max(time_ns);
+        }
+        if is_read_away && !self.gateway_closed {
+            self.pop(Ending::Complete, moments);
         }
     }
 
     /// A client's last exchange ends with the connection: the gateway may linger.
     fn holds(&self, open: &Exchange) -> bool {
         ends_connection(open) && !self.is_unix() && self.opened.role == Role::Client && !self.is_ended
+    }
+
+    /// A copy of the request (`mirror`) is still under way, and no later request is being answered.
+    fn is_copied(&self, open: &Exchange) -> bool {
+        let is_next_answered = || self.exchanges.get(1).is_some_and(|next| next.response.began_ns.is_some());
+        self.opened.role == Role::Client && open.has_attempt_under_way() && !is_next_answered()
     }
 
     fn pop(&mut self, ending: Ending, moments: &mut Vec<Moment>) {
@@ -108,5 +133,5 @@ impl Connection {
 
 /// Whether the answer says that it is the connection's last (RFC 9112, section 9.6); nginx always does.
 fn ends_connection(exchange: &Exchange) -> bool {
-    exchange.response.head.as_ref().is_some_and(|head| head.close)
+    exchange.is_simple() || exchange.response.head.as_ref().is_some_and(|head| head.close)
 }

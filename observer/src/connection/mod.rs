@@ -13,6 +13,7 @@ use crate::exchange::{Ending, Exchange, ExchangeId, Unobserved};
 use crate::gateways::GatewayId;
 use crate::http::head::Side;
 use crate::http::http1::{Input, Reader, Span};
+use crate::pairing::ReadLast;
 
 /// Exchanges that may be open on one connection: requests a client may send ahead.
 const OPEN_MAX: usize = 1024;
@@ -72,7 +73,7 @@ pub struct Connection {
     /// The client exchange that the upstream exchange under way, or the connect, was made for.
     pub made_for: Option<ExchangeId>,
     /// The client exchange read last on the thread when the connect or the request began.
-    pub read_last: Option<ExchangeId>,
+    pub read_last: Option<ReadLast>,
     requests: Reader,
     responses: Reader,
     exchanges: VecDeque<Exchange>,
@@ -346,6 +347,7 @@ impl Connection {
                 if is_new_turn {
                     self.end_held_request(&piece.input, moments);
                     self.end_blurred_response(moments);
+                    self.end_copied(moments);
                 }
                 self.feed_requests(piece, spans, moments);
             }

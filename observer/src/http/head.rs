@@ -105,7 +105,10 @@ impl Head {
         match side {
             Side::Request => {
                 let mut request = httparse::Request::new(&mut []);
-                lenient().parse_request_with_uninit_headers(&mut request, text, lines)?;
+                match lenient().parse_request_with_uninit_headers(&mut request, text, lines) {
+                    Err(httparse::Error::Version) => return Head::parse_later_minor(text),
+                    parsed => parsed?,
+                };
                 head.method = place(text, request.method.unwrap_or_default().as_bytes());
                 head.target = place(text, request.path.unwrap_or_default().as_bytes());
                 head.minor = request.version.unwrap_or(1);
@@ -120,6 +123,21 @@ impl Head {
             }
         }
         Ok(head)
+    }
+
+    /// nginx takes any minor version of HTTP/1 above 1 for 1 (`ngx_http_parse_request_line`), the parser none.
+    fn parse_later_minor(text: &[u8]) -> Result<Self, Malformed> {
+        const VERSION: &[u8] = b" HTTP/1.";
+        let line = &text[..memchr::memchr(b'\n', text).unwrap_or(text.len())];
+        let minor = memchr::memmem::rfind(line, VERSION).map(|at| at + VERSION.len());
+        match minor {
+            Some(at) if matches!(line.get(at), Some(b'2'..=b'9')) => {
+                let mut text = text.to_vec();
+                text[at] = b'1';
+                Head::parse(Side::Request, &text)
+            }
+            _ => Err(Malformed(httparse::Error::Version)),
+        }
     }
 
     /// A request line without a version and with its line end (HTTP/0.9): a whole head. None if it is no such line.

@@ -235,6 +235,9 @@ impl Pipeline {
             match connection.opened.role {
                 Role::Upstream => {
                     self.datastore.talked(&connection.opened.remote, data.result);
+                    if data.direction == Direction::Received {
+                        self.pairing.upstream_read(data.thread);
+                    }
                     self.upstream_moments(data.socket, data.thread, &mut moments);
                     self.upstream_spoken_to(data);
                 }

@@ -4,7 +4,7 @@ use crate::connection::{Connection, Moment};
 use crate::event::{Cookie, Data, Direction, Endpoint, Nanoseconds, Origin, StateChange, TcpState};
 use crate::exchange::{ATTEMPTS_MAX, Answer, Attempt, Exchange, ExchangeId};
 use crate::http::http1::{Input, TLS_HANDSHAKE};
-use crate::pairing::{Asked, Candidate};
+use crate::pairing::{Asked, Candidate, ReadLast};
 
 use super::Pipeline;
 
@@ -18,14 +18,14 @@ impl Pipeline {
         let Some(read_last) = self.read_last(connection.opened.thread) else { return };
         connection.read_last = Some(read_last);
         let attempt = attempt(connection, connection.next_id(), connection.opened.time_ns);
-        if let Some(exchange) = self.client_mut(read_last)
+        if let Some(exchange) = self.client_mut(read_last.client)
             && exchange.request.head.is_some()
             && exchange.response.head.is_none()
             && !exchange.awaits_upstream()
             && exchange.attempts.len() < ATTEMPTS_MAX
         {
             exchange.attempts.push(attempt);
-            connection.made_for = Some(read_last);
+            connection.made_for = Some(read_last.client);
         }
     }
 
@@ -154,6 +154,12 @@ impl Pipeline {
         }
         if exchange.response.head.is_none() {
             self.pairing.client_read(thread, client.socket);
+        } else if exchange.is_complete() {
+            let mut moments = Vec::new();
+            if let Some(connection) = self.connections.get_mut(&client.socket) {
+                connection.attempt_ended(client.number, time_ns, &mut moments);
+            }
+            self.client_moments(client.socket, 0, &mut moments);
         }
     }
 
@@ -173,9 +179,10 @@ impl Pipeline {
     }
 
     /// The client exchange that a thread works on: of pipelined requests the oldest that is not answered.
-    fn read_last(&self, thread: u32) -> Option<ExchangeId> {
-        let client = self.connections.get(&self.pairing.read_last(thread)?)?;
-        client.exchanges().find(|open| open.response.head.is_none()).map(|open| open.id)
+    fn read_last(&self, thread: u32) -> Option<ReadLast> {
+        let last = self.pairing.read_last(thread)?;
+        let open = self.connections.get(&last.client)?.exchanges().find(|open| open.response.head.is_none())?;
+        Some(ReadLast { client: open.id, is_at_it: last.is_at_it })
     }
 
     fn client_mut(&mut self, id: ExchangeId) -> Option<&mut Exchange> {

@@ -132,3 +132,10 @@ fn a_head_may_have_a_thousand_lines() {
     let head = request(&format!("GET / HTTP/1.1\r\n{}Host: a\r\n\r\n", "X: y\r\n".repeat(1_000)));
     assert_eq!((head.host(), head.lines().count()), (Some("a"), 1_002));
 }
+
+#[test]
+fn a_later_minor_version_is_taken_for_1() {
+    assert_eq!(request("GET / HTTP/1.7\r\nHost: a\r\n\r\n").minor, 1);
+    assert!(Head::parse(Side::Request, b"GET / HTTP/2.0\r\nHost: a\r\n\r\n").is_err());
+    assert!(Head::parse(Side::Request, b"GET / HTTP/1.x\r\nHost: a\r\n\r\n").is_err());
+}

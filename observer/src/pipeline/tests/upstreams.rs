@@ -222,6 +222,22 @@ fn a_refused_connect_is_followed_by_its_own_retry() {
 }
 
 #[test]
+fn a_request_ends_with_the_last_of_its_copies() {
+    let mut script = Script::new();
+    let client = script.accepts(1);
+    script.reads(1, client, get("/orders/7"));
+    let asked = script.connected(1, ORDERS);
+    let copy = script.connected(1, USERS);
+    script.writes(2, asked, get("/orders/7"));
+    script.writes(2, copy, get("/copies"));
+    script.reads(5, asked, answer(200, ""));
+    script.writes(6, client, answer(200, ""));
+    assert!(script.told().is_empty());
+    script.reads(90, copy, answer(204, ""));
+    assert_eq!(script.told(), ["orders: 200 x1, 35+38 bytes, 85+4=89 ms"]);
+}
+
+#[test]
 fn a_unix_upstream_is_known_by_its_path() {
     let mut script = Script::new();
     let client = script.accepts(1);
