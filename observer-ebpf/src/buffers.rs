@@ -4,7 +4,7 @@ use core::hint::black_box;
 
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use observer_ebpf::{
-    limits::{GATHERED_BYTES, GATHERED_VECTORS, SAMPLE_SIZES, TAIL_BYTES, WALKED_VECTORS},
+    limits::{GATHERED_SIZES, GATHERED_VECTORS, SAMPLE_SIZES, TAIL_BYTES, WALKED_VECTORS},
     record::{Data, call},
     tables::Loss,
 };
@@ -27,6 +27,8 @@ pub struct Source {
     vectors: u64,
     count: u64,
 }
+
+const SAMPLE_MAX: u32 = SAMPLE_SIZES[SAMPLE_SIZES.len() - 1];
 
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -142,33 +144,48 @@ pub fn emit(mut data: Data, bytes: u32, source: &Source) -> bool {
     if wanted == 0 {
         return write::<0>(data, |_| 0);
     }
-    let is_gathered = source.vectors != 0 && source.count > 1 && source.length < u64::from(wanted);
-    if is_gathered && source.length < u64::from(GATHERED_BYTES) {
+    if is_gathered(source, wanted) && source.length < u64::from(GATHERED_SIZES[3]) {
         return emit_gathered(data, wanted, source);
     }
     let wanted = if source.length < u64::from(wanted) { source.length as u32 } else { wanted };
-    if wanted <= SAMPLE_SIZES[0] {
-        write::<{ SAMPLE_SIZES[0] as usize }>(data, |to| copy::<{ SAMPLE_SIZES[0] }>(to, wanted, source.base))
-    } else if wanted <= SAMPLE_SIZES[1] {
-        write::<{ SAMPLE_SIZES[1] as usize }>(data, |to| copy::<{ SAMPLE_SIZES[1] }>(to, wanted, source.base))
-    } else if wanted <= SAMPLE_SIZES[2] {
-        write::<{ SAMPLE_SIZES[2] as usize }>(data, |to| copy::<{ SAMPLE_SIZES[2] }>(to, wanted, source.base))
-    } else if wanted <= SAMPLE_SIZES[3] {
-        write::<{ SAMPLE_SIZES[3] as usize }>(data, |to| copy::<{ SAMPLE_SIZES[3] }>(to, wanted, source.base))
-    } else {
-        write::<{ SAMPLE_SIZES[4] as usize }>(data, |to| copy::<{ SAMPLE_SIZES[4] }>(to, wanted, source.base))
+    macro_rules! smallest_of {
+        ($index:literal $($larger:literal)*) => {
+            if wanted <= SAMPLE_SIZES[$index] {
+                write::<{ SAMPLE_SIZES[$index] as usize }>(data, |to| copy::<{ SAMPLE_SIZES[$index] }>(to, wanted, source.base))
+            } else {
+                smallest_of!($($larger)*)
+            }
+        };
+        () => {
+            write::<{ SAMPLE_MAX as usize }>(data, |to| copy::<{ SAMPLE_MAX }>(to, wanted, source.base))
+        };
     }
+    smallest_of!(0 1 2 3 4 5)
+}
+
+#[inline(always)]
+fn is_gathered(source: &Source, wanted: u32) -> bool {
+    source.vectors != 0 && source.count > 1 && source.length < u64::from(wanted)
 }
 
 /// The verifier knows where a vector's bytes may begin and how many they may be, not their sum: room for both.
 #[inline(always)]
 fn emit_gathered(data: Data, wanted: u32, source: &Source) -> bool {
-    const SMALL: u32 = SAMPLE_SIZES[1];
-    if wanted <= SMALL {
-        write::<{ 2 * SMALL as usize }>(data, |to| gather::<SMALL>(to, wanted, source))
-    } else {
-        write::<{ 2 * GATHERED_BYTES as usize }>(data, |to| gather::<GATHERED_BYTES>(to, wanted, source))
+    macro_rules! smallest_of {
+        ($index:literal $($larger:literal)*) => {
+            if wanted <= GATHERED_SIZES[$index] {
+                write::<{ 2 * GATHERED_SIZES[$index] as usize }>(data, |to| {
+                    gather::<{ GATHERED_SIZES[$index] }>(to, wanted, source)
+                })
+            } else {
+                smallest_of!($($larger)*)
+            }
+        };
+        () => {
+            write::<{ 2 * GATHERED_SIZES[3] as usize }>(data, |to| gather::<{ GATHERED_SIZES[3] }>(to, wanted, source))
+        };
     }
+    smallest_of!(0 1 2)
 }
 
 #[inline(always)]

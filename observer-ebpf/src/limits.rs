@@ -12,10 +12,10 @@ pub const REQUEST_TURN_BYTES: u32 = 64 * 1024;
 pub const RESPONSE_TURN_BYTES: u32 = 8 * 1024;
 
 /// Sizes a record's sample may have; the smallest that fits is taken, the last bounds one call's sample.
-pub const SAMPLE_SIZES: [u32; 5] = [256, 1024, 4096, 16 * 1024, 32 * 1024];
+pub const SAMPLE_SIZES: [u32; 7] = [128, 256, 512, 1024, 4096, 16 * 1024, 32 * 1024];
 
-/// Largest sample that is gathered from several I/O vectors.
-pub const GATHERED_BYTES: u32 = 8192;
+/// Sizes of samples that are gathered from several I/O vectors; a record has room for twice as much.
+pub const GATHERED_SIZES: [u32; 4] = [128, 256, 1024, 8192];
 
 /// I/O vectors that a sample is gathered from.
 pub const GATHERED_VECTORS: u32 = 8;
