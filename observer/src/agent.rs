@@ -12,6 +12,7 @@ use crate::capture::{Capture, LONG_PAUSE, SHORT_PAUSE, now_ns};
 use crate::event::Event;
 use crate::host::selector::Selection;
 use crate::pipeline::Reconfiguration;
+use crate::privileges;
 
 /// Losses are asked for this often.
 const LOSS_PERIOD: Duration = Duration::from_secs(1);
@@ -71,20 +72,21 @@ pub trait Sink {
     fn gateways(&self) -> Option<usize>;
 }
 
-/// Captures until it is told to stop. `ready` is called once everything is attached and the first scan is done.
+/// Takes what `capture` brings until it is told to stop. `ready` is called once the first scan is done.
 pub fn observe(
+    mut capture: Capture,
     selection: &Selection,
     inbox: &Inbox,
     sink: &mut dyn Sink,
     stop: &Stop,
     ready: impl FnOnce(),
 ) -> Result<()> {
-    let mut capture = Capture::start(selection.clone())?;
     if inbox.first_names.recv_timeout(FIRST_NAMES).is_err() {
         log::warn!("some names of the configuration are slow to resolve; going on without them");
     }
     take_inbox(inbox, sink);
     capture.scan(|event| sink.take(event))?;
+    privileges::end_of_first_scan()?;
     sink.take(&Event::Ready(now_ns()));
     sink.round()?;
     log::info!("attached");

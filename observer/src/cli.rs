@@ -13,6 +13,7 @@ use crate::exposition::listen::{Listen, network};
 use crate::host::selector::Selector;
 use crate::kong_admin::AdminUrl;
 use crate::metrics::Spoken;
+use crate::privileges::{Account, PrivilegeError};
 
 /// Watches an API gateway from outside and serves its Kong metrics.
 #[derive(Debug, Parser)]
@@ -91,6 +92,21 @@ pub struct ConfigArgs {
     pub no_own_metrics: bool,
 }
 
+/// What is left of root once the kernel part is attached.
+#[derive(Debug, Clone, Default, Args)]
+pub struct PrivilegeArgs {
+    /// Run as this user once everything is attached
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+}
+
+impl PrivilegeArgs {
+    /// The user, looked up.
+    pub fn account(&self) -> Result<Option<Account>, PrivilegeError> {
+        self.user.as_deref().map(Account::named).transpose()
+    }
+}
+
 /// Options of `run`.
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
@@ -103,6 +119,9 @@ pub struct RunArgs {
     /// Services
     #[command(flatten)]
     pub config: ConfigArgs,
+    /// Privileges
+    #[command(flatten)]
+    pub privileges: PrivilegeArgs,
 }
 
 /// Where the metrics are served, and to whom.
@@ -163,6 +182,9 @@ pub struct RecordArgs {
     /// Services: values of headers that their routes ask for are kept
     #[command(flatten)]
     pub config: ConfigArgs,
+    /// Privileges
+    #[command(flatten)]
+    pub privileges: PrivilegeArgs,
 }
 
 /// Options of `replay`.

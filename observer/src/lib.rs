@@ -4,6 +4,7 @@
 
 pub mod cli;
 pub mod commands;
+pub mod privileges;
 pub mod agent;
 pub mod capture;
 pub mod host;

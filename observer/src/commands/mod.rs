@@ -22,6 +22,7 @@ use crate::exposition::text;
 use crate::kong_admin::KongAdmin;
 use crate::metrics::{self, Dialect, Metrics, Spoken};
 use crate::pipeline::{self, Pipeline};
+use crate::privileges::PrivilegeError;
 use crate::reload::InUse;
 
 /// Exit code for what the person gave: a bad option or configuration.
@@ -48,6 +49,7 @@ fn is_bad_input(error: &anyhow::Error) -> bool {
         || error.is::<Exposed>()
         || error.is::<AuthError>()
         || error.is::<StateError>()
+        || matches!(error.downcast_ref(), Some(PrivilegeError::NoUser(_) | PrivilegeError::NotRoot))
         || is_of_tls()
 }
 

@@ -4,20 +4,23 @@ use std::fs;
 use std::process::ExitCode;
 use std::sync::mpsc::channel;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::agent::{self, Inbox, Sink, Stop};
-use crate::capture::realtime_offset_ns;
+use crate::capture::{Capture, realtime_offset_ns};
 use crate::cli::RecordArgs;
 use crate::event::Event;
 use crate::host::selector::Selection;
+use crate::privileges;
 use crate::recording::{Header, Masker, RecordingError, Writer};
 use crate::resolver;
 
 /// Records until the time is over, SIGINT or SIGTERM.
 pub fn record(args: &RecordArgs) -> Result<ExitCode> {
+    let account = args.privileges.account()?;
     let configured = super::load(&args.config)?.reconfiguration();
     let kernel_release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned();
     let header = Header { is_masked: !args.with_secrets, realtime_offset_ns: realtime_offset_ns(), kernel_release };
@@ -31,34 +34,60 @@ pub fn record(args: &RecordArgs) -> Result<ExitCode> {
             "secrets are kept in header values, query strings and bodies: whoever reads the file reads passwords and tokens"
         );
     }
-    let stop = Stop::default();
-    stop_by_signal(&stop)?;
-    if let Some(duration) = args.duration {
-        let stop = stop.clone();
-        thread::spawn(move || {
-            thread::sleep(duration);
-            stop.ask();
-        });
-    }
-    let (sender, notices) = channel();
-    let (_resolver, first_names) = resolver::start(configured.attribution.names().map(str::to_owned).collect(), sender);
     let selection = Selection::new(args.gateways.gateways.clone());
-    agent::observe(&selection, &Inbox { notices, first_names }, &mut file, &stop, || {})?;
+    let capture = Capture::start(selection.clone())?;
+    privileges::give_up(account.as_ref())?;
+    let signals = block_signals()?;
+    let stop = Stop::default();
+    let (inbox, given) = channel();
+    thread::scope(|scope| -> Result<()> {
+        // Gone with this closure, however it ends: then nobody waits for it.
+        let inbox = inbox;
+        let observing = scope.spawn({
+            let (file, stop) = (&mut file, &stop);
+            let selection = &selection;
+            move || {
+                let Ok(inbox) = given.recv() else { return Ok(()) };
+                agent::observe(capture, selection, &inbox, file, stop, || {})
+            }
+        });
+        privileges::keep_reading_files()?;
+        stop_by_signal(signals, &stop);
+        stop_by_time(&stop, args.duration);
+        let (sender, notices) = channel();
+        let names = configured.attribution.names().map(str::to_owned).collect();
+        let (_resolver, first_names) = resolver::start(names, sender);
+        // A thread that has ended tells why by its result.
+        let _ = inbox.send(Inbox { notices, first_names });
+        observing.join().map_err(|_| anyhow::anyhow!("the recording thread panicked; its message is above"))?
+    })?;
     file.writer.finish()?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Both signals are taken by a thread that waits for them; every thread started later inherits that they are blocked.
-fn stop_by_signal(stop: &Stop) -> Result<()> {
+fn stop_by_time(stop: &Stop, duration: Option<Duration>) {
+    let Some(duration) = duration else { return };
+    let stop = stop.clone();
+    thread::spawn(move || {
+        thread::sleep(duration);
+        stop.ask();
+    });
+}
+
+/// Every thread started later inherits that they are blocked, so that the one that waits for them takes both.
+fn block_signals() -> Result<SigSet> {
     let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
     signals.thread_block().context("cannot block SIGINT and SIGTERM")?;
+    Ok(signals)
+}
+
+fn stop_by_signal(signals: SigSet, stop: &Stop) {
     let stop = stop.clone();
     thread::spawn(move || {
         if signals.wait().is_ok() {
             stop.ask();
         }
     });
-    Ok(())
 }
 
 struct File {

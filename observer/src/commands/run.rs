@@ -2,25 +2,26 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::mpsc::channel;
-use std::thread;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
 use crate::agent::{self, Inbox, Sink, Stop};
-use crate::capture::realtime_offset_ns;
+use crate::capture::{Capture, realtime_offset_ns};
 use crate::cli::RunArgs;
 use crate::event::Event;
 use crate::exposition::auth::Auth;
 use crate::exposition::listen;
 use crate::exposition::plugins::{Plugins, Switch};
-use crate::exposition::server::{self, Access, Limits, Pages, Readiness};
+use crate::exposition::server::{self, Access, Bound, Limits, Pages, Readiness};
 use crate::host::selector::Selection;
 use crate::kong_admin::KongAdmin;
-use crate::metrics::ProcessMetrics;
+use crate::metrics::{ConfigAges, ProcessMetrics};
 use crate::pipeline::{Pipeline, Reconfiguration};
+use crate::privileges;
 use crate::reload::{self, InUse, Message, Outlets};
 use crate::resolver;
 
@@ -28,62 +29,102 @@ use crate::resolver;
 const SERVING_THREADS: usize = 2;
 
 /// Runs until SIGINT or SIGTERM.
+///
+/// What takes root comes first: addresses, files, the kernel part. Then it is given up, and only then are threads
+/// started and strangers' bytes read.
 pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let surface = &args.surface;
     if !surface.insecure {
         listen::check_exposed(&surface.listen, &surface.allow, surface.auth_file.is_some())?;
     }
+    let account = args.privileges.account()?;
     let in_use = super::load(&args.config)?;
     let services = in_use.sourced.config().services.iter().map(|service| Arc::clone(&service.name)).collect();
     let plugins = Plugins::open(surface.state_dir.as_deref(), surface.start_disabled, services)?;
+    if let Some(account) = &account {
+        plugins.give_to(account)?;
+    }
     let pipeline = super::pipeline(&args.config, &in_use, realtime_offset_ns());
-    let selection = Selection::new(args.gateways.gateways.clone());
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(SERVING_THREADS)
-        .enable_all()
-        .build()
-        .context("cannot start the serving threads")?;
-    runtime.block_on(serve(args, selection, in_use, pipeline, Arc::new(plugins)))?;
-    Ok(ExitCode::SUCCESS)
-}
-
-async fn serve(
-    args: &RunArgs,
-    selection: Selection,
-    in_use: InUse,
-    pipeline: Pipeline,
-    plugins: Arc<Plugins>,
-) -> Result<()> {
-    let surface = &args.surface;
-    let registry = pipeline.metrics().registry();
+    let registry = pipeline.metrics().registry().clone();
     registry.register(Box::new(ProcessMetrics::default())).context("cannot tell of the observer's own process")?;
-    let auth = surface.auth_file.as_deref().map(|file| Auth::open(file, registry)).transpose()?;
+    let auth = surface.auth_file.as_deref().map(|file| Auth::open(file, &registry)).transpose()?;
     let access = Access { allow: surface.allow.clone(), trusted: surface.trust_proxy.clone() };
-    let listeners = server::bind(&surface.listen, &access).await?;
-    let (readiness, is_ready) = watch::channel(Readiness::Waiting("the kernel part to be attached".into()));
+    let listeners = server::bind(&surface.listen, &access)?;
+    let selection = Selection::new(args.gateways.gateways.clone());
+    let capture = Capture::start(selection.clone())?;
+    privileges::give_up(account.as_ref())?;
+
+    let plugins = Arc::new(plugins);
+    let (readiness, is_ready) = watch::channel(Readiness::Waiting("the first look at the host".into()));
     let pages = Pages {
-        registry: registry.clone(),
+        registry,
         readiness: is_ready,
         text: super::text_options(&args.config),
         dialects: args.config.dialects.iter().map(|spoken| spoken.dialect).collect(),
         auth: auth.map(Arc::new),
         plugins: Arc::clone(&plugins),
     };
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let inbox = background(in_use, super::kong_admin(&args.config), &pipeline)?;
-
-    let stop = Stop::default();
-    let (ended, mut end) = oneshot::channel();
-    let observing = thread::Builder::new().name("pipeline".into()).spawn({
-        let stop = stop.clone();
-        let pipeline = Switched { pipeline, switch: Arc::clone(plugins.switch()), seen: 0 };
-        move || {
-            // The server may have ended first.
-            let _ = ended.send(observe(&selection, &inbox, pipeline, &stop, || {
-                let _ = readiness.send(Readiness::Ready);
-            }));
-        }
+    let wanted =
+        Wanted { names: pipeline.names().map(str::to_owned).collect(), ages: pipeline.metrics().config_ages() };
+    let switched = Switched { pipeline, switch: Arc::clone(plugins.switch()), seen: 0 };
+    let observer = Observer::start(capture, selection, switched, readiness)?;
+    privileges::keep_reading_files()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(SERVING_THREADS)
+        .enable_all()
+        .on_thread_start(|| {
+            if let Err(error) = privileges::keep_nothing() {
+                log::error!("a thread that serves keeps its privileges: {error}");
+            }
+        })
+        .build()
+        .context("cannot start the serving threads")?;
+    runtime.block_on(async {
+        observer.follow(background(in_use, super::kong_admin(&args.config), wanted)?);
+        serve(listeners, pages, observer).await
     })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The pipeline's thread.
+struct Observer {
+    thread: JoinHandle<()>,
+    inbox: Sender<Inbox>,
+    end: oneshot::Receiver<Result<()>>,
+    stop: Stop,
+}
+
+impl Observer {
+    /// Starts it; it begins when it gets its inbox.
+    fn start(
+        capture: Capture,
+        selection: Selection,
+        mut sink: Switched,
+        readiness: watch::Sender<Readiness>,
+    ) -> Result<Observer> {
+        let (stop, (inbox, given), (ended, end)) = (Stop::default(), channel(), oneshot::channel());
+        let thread = thread::Builder::new().name("pipeline".into()).spawn({
+            let stop = stop.clone();
+            move || {
+                let Ok(inbox) = given.recv() else { return };
+                let ready = || drop(readiness.send(Readiness::Ready));
+                // The server may have ended first.
+                let _ = ended.send(agent::observe(capture, &selection, &inbox, &mut sink, &stop, ready));
+            }
+        })?;
+        Ok(Observer { thread, inbox, end, stop })
+    }
+
+    fn follow(&self, inbox: Inbox) {
+        // A thread that has ended tells why by its result.
+        let _ = self.inbox.send(inbox);
+    }
+}
+
+/// Until a signal, or until the pipeline ends by itself.
+async fn serve(listeners: Vec<Bound>, pages: Pages, observer: Observer) -> Result<()> {
+    let Observer { thread, mut end, stop, .. } = observer;
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut result = None;
     let shutdown = async {
         tokio::select! {
@@ -96,21 +137,26 @@ async fn serve(
     for listener in &listeners {
         log::info!("serving {listener}");
     }
-    server::serve(listeners, pages, Limits::default(), shutdown).await;
+    server::serve(listeners, pages, Limits::default(), shutdown).await?;
     let result = match result {
         Some(result) => result,
         None => end.await.unwrap_or(Ok(())),
     };
-    observing.join().map_err(|_| anyhow::anyhow!("the pipeline's thread panicked; its message is above"))?;
+    thread.join().map_err(|_| anyhow::anyhow!("the pipeline's thread panicked; its message is above"))?;
     result
 }
 
+/// What the pipeline asks of those who look after names and configuration.
+struct Wanted {
+    names: Vec<String>,
+    ages: ConfigAges,
+}
+
 /// Starts what asks for names and looks after the configuration.
-fn background(in_use: InUse, kong_admin: Option<KongAdmin>, pipeline: &Pipeline) -> Result<Inbox> {
+fn background(in_use: InUse, kong_admin: Option<KongAdmin>, wanted: Wanted) -> Result<Inbox> {
     let (sender, notices) = channel();
-    let names = pipeline.names().map(str::to_owned).collect();
-    let (resolver, first_names) = resolver::start(names, sender.clone());
-    let outlets = Outlets { notices: sender, resolver, ages: pipeline.metrics().config_ages() };
+    let (resolver, first_names) = resolver::start(wanted.names, sender.clone());
+    let outlets = Outlets { notices: sender, resolver, ages: wanted.ages };
     let messages = reload::start(in_use, outlets);
     if let Some(kong_admin) = kong_admin {
         kong_admin.watch(messages.clone());
@@ -118,16 +164,6 @@ fn background(in_use: InUse, kong_admin: Option<KongAdmin>, pipeline: &Pipeline)
     let mut hangup = signal(SignalKind::hangup())?;
     tokio::spawn(async move { while hangup.recv().await.is_some() && messages.send(Message::Asked).is_ok() {} });
     Ok(Inbox { notices, first_names })
-}
-
-fn observe(
-    selection: &Selection,
-    inbox: &Inbox,
-    mut pipeline: Switched,
-    stop: &Stop,
-    ready: impl FnOnce(),
-) -> Result<()> {
-    agent::observe(selection, inbox, &mut pipeline, stop, ready)
 }
 
 /// A pipeline that counts what is enabled when an event is taken.

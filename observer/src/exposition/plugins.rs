@@ -15,6 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use crate::pipeline::Enabled;
+use crate::privileges::Account;
 
 use self::fields::{Fields, Scope};
 use self::store::Store;
@@ -94,6 +95,14 @@ impl Plugins {
         }
         let switch = Arc::new(Switch::new(enabled(&plugins)));
         Ok(Plugins { plugins: Mutex::new(plugins), services, store, switch })
+    }
+
+    /// Lets this user write the state.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn give_to(&self, account: &Account) -> Result<(), StateError> {
+        self.store.as_ref().map_or(Ok(()), |store| store.give_to(account))
     }
 
     /// What the pipeline looks at.

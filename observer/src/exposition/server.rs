@@ -65,14 +65,22 @@ impl Default for Limits {
 /// Serves the pages on all listeners until `shutdown` is done, and then for up to [`GRACE`] what is under way.
 ///
 /// A connection that is not finished by then is cut off.
-pub async fn serve(listeners: Vec<Bound>, pages: Pages, limits: Limits, shutdown: impl Future<Output = ()>) {
+///
+/// # Errors
+/// The runtime cannot wait for a listener's connections.
+pub async fn serve(
+    listeners: Vec<Bound>,
+    pages: Pages,
+    limits: Limits,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ListenError> {
     // Nothing is ever sent: to drop `stop` is the signal.
     let (stop, stopped) = watch::channel(());
     let slots = Arc::new(Semaphore::new(limits.connections));
     let shared = accept::Shared { service: pages::service(pages, limits), limits, slots, stopped };
     let mut servers = JoinSet::new();
     for listener in listeners {
-        accept::spawn(&mut servers, listener, &shared);
+        accept::spawn(&mut servers, listener, &shared)?;
     }
     shutdown.await;
     drop(stop);
@@ -81,4 +89,5 @@ pub async fn serve(listeners: Vec<Bound>, pages: Pages, limits: Limits, shutdown
         log::debug!("cut off connections that had not finished {GRACE:?} after the shutdown");
         servers.shutdown().await;
     }
+    Ok(())
 }

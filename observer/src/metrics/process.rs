@@ -23,6 +23,8 @@ pub struct ProcessMetrics(Arc<[Desc]>);
 
 impl Default for ProcessMetrics {
     fn default() -> Self {
+        // The page's size comes from /proc/self/auxv, which a process that is not dumpable may no longer read.
+        let _ = values();
         let desc = |(name, help): (&str, &str)| Desc::new(name.into(), help.into(), Vec::new(), Default::default());
         ProcessMetrics(FAMILIES.map(|family| desc(family).expect("the family's name is valid")).into())
     }

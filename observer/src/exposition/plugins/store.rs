@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{PLUGINS_MAX, Plugin};
+use crate::privileges::Account;
 
 /// Why the state cannot be kept or taken up again.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +55,13 @@ impl Store {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
         made.map_err(|reason| StateError::Io { what: "make", path: directory.to_owned(), reason })?;
         Ok(Store { directory: directory.to_owned() })
+    }
+
+    /// The directory and the file.
+    pub(super) fn give_to(&self, account: &Account) -> Result<(), StateError> {
+        [self.directory.clone(), self.file()].into_iter().try_for_each(|path| {
+            account.own(&path).map_err(|reason| StateError::Io { what: "change the owner of", path, reason })
+        })
     }
 
     /// `None` where nothing was kept yet.

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Limits;
 use super::access::{Ends, Peer, Rules};
-use super::bind::{Bound, Socket, UnixFile};
+use super::bind::{Bound, ListenError, Socket, UnixFile};
 use super::connection::{self, Answers, ForPeer};
 use super::throttle::Throttle;
 use super::tls::Tls;
@@ -48,16 +48,16 @@ impl Accept for TcpListener {
     }
 }
 
-impl Accept for UnixFile {
+impl Accept for (UnixListener, UnixFile) {
     type Io = UnixStream;
 
     async fn accept(&self) -> io::Result<(UnixStream, Ends)> {
-        let (stream, _) = self.listener.accept().await?;
+        let (stream, _) = self.0.accept().await?;
         Ok((stream, Ends::default()))
     }
 
     fn name(&self) -> String {
-        self.to_string()
+        self.1.to_string()
     }
 }
 
@@ -80,12 +80,26 @@ pub(super) struct Shared<S> {
 }
 
 /// Serves a listener beside the others.
-pub(super) fn spawn(servers: &mut JoinSet<()>, bound: Bound, shared: &Shared<impl Answers + Sync>) {
+pub(super) fn spawn(
+    servers: &mut JoinSet<()>,
+    bound: Bound,
+    shared: &Shared<impl Answers + Sync>,
+) -> Result<(), ListenError> {
+    let failed = {
+        let address = bound.to_string();
+        move |reason| ListenError::Refused { address, reason }
+    };
     let (door, shared) = (Door { rules: bound.rules, tls: bound.tls }, shared.clone());
     match bound.socket {
-        Socket::Tcp(listener) => servers.spawn(run(listener, door, shared)),
-        Socket::Unix(file) => servers.spawn(run(file, door, shared)),
-    };
+        Socket::Tcp(listener) => {
+            servers.spawn(run(TcpListener::from_std(listener).map_err(failed)?, door, shared));
+        }
+        Socket::Unix(socket) => {
+            let listener = UnixListener::from_std(socket.listener).map_err(failed)?;
+            servers.spawn(run((listener, socket.file), door, shared));
+        }
+    }
+    Ok(())
 }
 
 /// Serves what comes from `listener` until stopped; done when its last connection is.

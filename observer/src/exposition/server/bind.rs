@@ -3,22 +3,23 @@
 use std::fmt;
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, UnixAddr};
 use nix::sys::stat::{Mode, fchmod};
-use tokio::net::{TcpListener, UnixListener, UnixSocket};
 
 use super::access::Rules;
 use super::tls::{Tls, TlsError};
 use crate::exposition::listen::{Address, Listen};
 
 /// Connections that wait to be accepted; more than may be open at all.
-const BACKLOG: u32 = 1024;
+const BACKLOG: i32 = 1024;
 
 /// What holds on every listener.
 #[derive(Debug, Clone, Default)]
@@ -76,20 +77,20 @@ pub struct Bound {
 
 pub(super) enum Socket {
     Tcp(TcpListener),
-    Unix(UnixFile),
+    Unix(UnixSocket),
 }
 
 /// Binds every listener or none. Port 0 takes a free one, which [`Bound::local_addr`] tells.
-pub async fn bind(listeners: &[Listen], access: &Access) -> Result<Vec<Bound>, ListenError> {
+///
+/// It needs no runtime: ports and places that only root may use are taken before root is given up, and threads are
+/// started after that.
+pub fn bind(listeners: &[Listen], access: &Access) -> Result<Vec<Bound>, ListenError> {
     let mut bound = Vec::with_capacity(listeners.len());
     for listen in listeners {
         let tls = listen.tls.as_ref().map(Tls::load).transpose()?.map(Arc::new);
         let socket = match &listen.address {
-            Address::Tcp(address) => {
-                let listener = TcpListener::bind(address).await;
-                Socket::Tcp(listener.map_err(|reason| listen_error(address, reason))?)
-            }
-            Address::Unix { path, mode } => Socket::Unix(UnixFile::bind(path, *mode)?),
+            Address::Tcp(address) => Socket::Tcp(bind_tcp(address).map_err(|reason| listen_error(address, reason))?),
+            Address::Unix { path, mode } => Socket::Unix(UnixSocket::bind(path, *mode)?),
         };
         let rules = Arc::new(Rules::new(listen, &access.allow, &access.trusted));
         bound.push(Bound { socket, rules, tls, address: listen.clone() });
@@ -118,27 +119,49 @@ impl fmt::Display for Bound {
     }
 }
 
-/// A listening UNIX socket whose file goes with it.
-pub(super) struct UnixFile {
+fn bind_tcp(address: &SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    socket::listen(&listener, backlog()?)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+fn backlog() -> nix::Result<Backlog> {
+    Backlog::new(BACKLOG)
+}
+
+/// A listening UNIX socket, not blocking.
+pub(super) struct UnixSocket {
     pub(super) listener: UnixListener,
+    pub(super) file: UnixFile,
+}
+
+/// The file of a listening UNIX socket, which goes with it.
+pub(super) struct UnixFile {
     path: PathBuf,
     inode: Option<(u64, u64)>,
 }
 
-impl UnixFile {
+impl UnixSocket {
     fn bind(path: &Path, mode: u32) -> Result<Self, ListenError> {
         let name = format!("unix:{}", path.display());
         let failed = |reason| listen_error(&name, reason);
         remove_stale(path, &name)?;
-        let socket = UnixSocket::new_stream().map_err(failed)?;
-        // The file is made with the socket's own mode (Linux, `unix_bind_bsd`), so it is never wider than asked for.
-        fchmod(&socket, Mode::from_bits_truncate(mode)).map_err(|errno| failed(errno.into()))?;
-        socket.bind(path).map_err(failed)?;
-        // The umask has narrowed it.
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed)?;
-        let listener = socket.listen(BACKLOG).map_err(failed)?;
-        Ok(UnixFile { listener, path: path.to_owned(), inode: inode(path) })
+        let listener = listen_unix(path, mode).map_err(failed)?;
+        Ok(UnixSocket { listener, file: UnixFile { path: path.to_owned(), inode: inode(path) } })
     }
+}
+
+fn listen_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket::socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    // The file is made with the socket's own mode (Linux, `unix_bind_bsd`), so it is never wider than asked for.
+    fchmod(&socket, Mode::from_bits_truncate(mode))?;
+    socket::bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+    // The umask has narrowed it.
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    socket::listen(&socket, backlog()?)?;
+    Ok(socket.into())
 }
 
 impl fmt::Display for UnixFile {

@@ -10,8 +10,6 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Runtime;
-
 use super::{Access, GRACE, ListenError, Readiness, bind};
 use crate::exposition::listen::Listen;
 use crate::exposition::text;
@@ -206,11 +204,9 @@ fn a_reader_that_never_reads_does_not_hold_up_the_shutdown() {
 
 #[test]
 fn a_taken_port_is_named_with_what_to_do() {
-    let runtime = Runtime::new().unwrap();
     let taken = std::net::TcpListener::bind(loopback(0)).unwrap();
     let address = taken.local_addr().unwrap();
-    let error =
-        runtime.block_on(bind(&[Listen::tcp(loopback(0)), Listen::tcp(address)], &Access::default())).err().unwrap();
+    let error = bind(&[Listen::tcp(loopback(0)), Listen::tcp(address)], &Access::default()).err().unwrap();
     assert!(matches!(&error, ListenError::Taken(a) if *a == address.to_string()));
     let message = error.to_string();
     assert!(message.contains(&address.to_string()), "{message}");
@@ -220,10 +216,9 @@ fn a_taken_port_is_named_with_what_to_do() {
 
 #[test]
 fn an_address_of_another_host_is_named_with_what_to_do() {
-    let runtime = Runtime::new().unwrap();
     // A documentation address (RFC 5737), which no host has.
     let address: SocketAddr = "192.0.2.1:0".parse().unwrap();
-    let error = runtime.block_on(bind(&[Listen::tcp(address)], &Access::default())).err().unwrap();
+    let error = bind(&[Listen::tcp(address)], &Access::default()).err().unwrap();
     assert!(matches!(&error, ListenError::Foreign(a) if *a == address.to_string()));
     assert!(error.to_string().contains("--listen"));
 }

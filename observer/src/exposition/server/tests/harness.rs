@@ -85,12 +85,13 @@ impl Setup<'_> {
         let pages =
             Pages { registry, readiness: receiver, text, dialects: self.dialects, auth, plugins: Arc::clone(&plugins) };
         let listeners: Vec<Listen> = self.listen.iter().map(|text| text.parse().unwrap()).collect();
-        let bound = runtime.block_on(bind(&listeners, &self.access)).unwrap();
+        let bound = bind(&listeners, &self.access).unwrap();
         let addresses = bound.iter().filter_map(|bound| bound.local_addr()).collect();
         let (stop, stopped) = oneshot::channel();
-        let server = runtime.spawn(serve(bound, pages, self.limits, async {
+        let shutdown = async {
             let _ = stopped.await;
-        }));
+        };
+        let server = runtime.spawn(async move { serve(bound, pages, self.limits, shutdown).await.unwrap() });
         Served { runtime, addresses, readiness, stop, server, metrics, plugins }
     }
 }

@@ -4,8 +4,6 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 
-use tokio::runtime::Runtime;
-
 use super::super::{Access, ListenError, bind};
 use super::harness::{Setup, ask, exchange, served_at};
 use crate::exposition::listen::Listen;
@@ -78,18 +76,17 @@ fn a_unix_socket_has_its_mode_and_goes_with_the_server() {
 
 #[test]
 fn a_dead_observers_socket_is_taken_over_and_a_living_ones_is_not() {
-    let runtime = Runtime::new().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("observer.sock");
     let listen: Listen = format!("unix:{}", path.display()).parse().unwrap();
     // The file of a listener outlives it.
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-    let first = runtime.block_on(bind(std::slice::from_ref(&listen), &Access::default())).unwrap();
-    let second = runtime.block_on(bind(std::slice::from_ref(&listen), &Access::default())).err().unwrap();
+    let first = bind(std::slice::from_ref(&listen), &Access::default()).unwrap();
+    let second = bind(std::slice::from_ref(&listen), &Access::default()).err().unwrap();
     assert!(matches!(second, ListenError::Taken(_)), "{second}");
     drop(first);
     fs::write(&path, "precious").unwrap();
-    let error = runtime.block_on(bind(&[listen], &Access::default())).err().unwrap();
+    let error = bind(&[listen], &Access::default()).err().unwrap();
     assert!(matches!(error, ListenError::NoSocket(_)), "{error}");
     assert_eq!(fs::read(&path).unwrap(), b"precious");
 }

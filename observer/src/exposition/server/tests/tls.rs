@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use tokio::runtime::Runtime;
 use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -162,7 +161,7 @@ fn files_that_cannot_be_used_are_named() {
     let files = Files::new(&pair, &other);
     let error = |listen: String| {
         let listen = [listen.parse().unwrap()];
-        let error = Runtime::new().unwrap().block_on(bind(&listen, &Access::default())).err().unwrap();
+        let error = bind(&listen, &Access::default()).err().unwrap();
         assert!(matches!(error, ListenError::Tls(TlsError::File { .. } | TlsError::Pair { .. })));
         error.to_string()
     };
