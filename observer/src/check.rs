@@ -11,12 +11,14 @@ use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use nix::sys::utsname::uname;
 use procfs::process::Process;
 
+use crate::capture;
 use crate::host::btf::{Btf, BtfError};
 use crate::host::diag::{Diag, DiagError};
 
 pub use table::render;
 
 mod capabilities;
+mod helpers;
 mod hooks;
 mod kernel;
 mod table;
@@ -93,6 +95,7 @@ pub fn rows() -> Vec<Row> {
     rows.extend(capabilities::rows(effective, version));
     rows.push(kernel::locked_memory_row(locked_memory_bytes(), version));
     rows.extend(hooks::rows(btf.as_ref().ok()));
+    rows.push(helpers::row(capture::kernel_part()));
     rows.push(sock_diag_row(list_sockets()));
     rows
 }

@@ -169,6 +169,24 @@ fn a_recorder_gives_up_as_much() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn no_program_calls_a_helper_that_writes_to_processes_or_packets() -> Result<()> {
+    let checked = run(&["check"])?;
+    let row = checked.stdout.lines().find(|line| line.contains("BPF helpers used")).context("no such row")?;
+    assert!(row.starts_with("ok "), "{row}");
+    let (_, called) = row.split_once("BPF helpers used").context("a row")?;
+    let (called, _) = called.split_once(';').with_context(|| format!("the program has no kernel part: {row}"))?;
+    let called: Vec<&str> = called.split(',').map(str::trim).collect();
+    // It does its work, so it reads.
+    assert!(called.contains(&"probe_read_user") && called.contains(&"ringbuf_reserve"), "{called:?}");
+    for writer in
+        ["probe_write_user", "store_bytes", "override_return", "send_signal", "sockopt", "helper", "kernel function"]
+    {
+        assert!(called.iter().all(|name| !name.contains(writer)), "{writer} in {called:?}");
+    }
+    Ok(())
+}
+
 fn has_line(text: &str, line: &str) -> bool {
     text.lines().any(|found| found == line)
 }

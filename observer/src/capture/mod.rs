@@ -18,7 +18,7 @@ use crate::event::{Event, Nanoseconds};
 use crate::host::selector::Selection;
 
 pub use clock::{now_ns, realtime_offset_ns};
-pub use probes::{LoadError, has_kernel_part};
+pub use probes::{LoadError, has_kernel_part, kernel_part};
 
 use ring::Ring;
 use tables::Tables;

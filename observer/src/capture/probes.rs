@@ -53,6 +53,11 @@ pub enum LoadError {
     },
 }
 
+/// The kernel part as an ELF object; empty in a plain `cargo build`.
+pub fn kernel_part() -> &'static [u8] {
+    OBJECT
+}
+
 /// Whether this program has its kernel part inside.
 pub fn has_kernel_part() -> bool {
     !OBJECT.is_empty()
