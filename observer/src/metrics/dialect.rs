@@ -18,18 +18,27 @@ pub enum Dialect {
 /// What the plugin of Kong 3 can be told to count, named as in its configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Switches {
+    /// `per_consumer`: the label `consumer` has a value where the upstream was told one.
+    pub per_consumer: bool,
     /// `status_code_metrics`: `kong_http_requests_total`.
     pub status_codes: bool,
     /// `latency_metrics`: the three histograms.
     pub latency: bool,
     /// `bandwidth_metrics`: `kong_bandwidth_bytes`.
     pub bandwidth: bool,
+    /// `upstream_health_metrics`: `kong_upstream_target_health`.
+    pub upstream_health: bool,
 }
 
 impl Switches {
     /// Everything.
-    pub const ALL: Switches = Switches { status_codes: true, latency: true, bandwidth: true };
-    const NONE: Switches = Switches { status_codes: false, latency: false, bandwidth: false };
+    pub const ALL: Switches =
+        Switches { per_consumer: true, status_codes: true, latency: true, bandwidth: true, upstream_health: true };
+    /// Nothing, which is Kong's default.
+    pub const NONE: Switches =
+        Switches { per_consumer: false, status_codes: false, latency: false, bandwidth: false, upstream_health: false };
+    /// All families. Consumers are told apart by their own switch alone, as each has series of its own.
+    pub const FAMILIES: Switches = Switches { per_consumer: false, ..Switches::ALL };
 }
 
 /// A dialect as the command line asks for it: `0.1`, `0.3`, `3`, or `3` with some of its switches after commas.
@@ -37,7 +46,7 @@ impl Switches {
 pub struct Spoken {
     /// The version.
     pub dialect: Dialect,
-    /// For Kong 3; all of them where none is named.
+    /// For Kong 3; [`Switches::FAMILIES`] where none is named.
     pub switches: Switches,
 }
 
@@ -49,8 +58,8 @@ pub enum NotADialect {
     Version(String),
     /// A switch that the dialect does not have.
     #[error(
-        "{0:?} is no switch of this dialect; 3 has status_code_metrics, latency_metrics and bandwidth_metrics, the \
-         others none"
+        "{0:?} is no switch of this dialect; 3 has per_consumer, status_code_metrics, latency_metrics, \
+         bandwidth_metrics and upstream_health_metrics, the others none"
     )]
     Switch(String),
 }
@@ -84,10 +93,12 @@ impl FromStr for Spoken {
     fn from_str(text: &str) -> Result<Spoken, NotADialect> {
         let (version, switches) = text.split_once(',').map_or((text, None), |(version, rest)| (version, Some(rest)));
         let dialect = version.parse()?;
-        let Some(names) = switches else { return Ok(Spoken { dialect, switches: Switches::ALL }) };
+        let Some(names) = switches else { return Ok(Spoken { dialect, switches: Switches::FAMILIES }) };
         let mut switches = Switches::NONE;
         for name in names.split(',') {
             match (dialect, name) {
+                (Dialect::Today, "per_consumer") => switches.per_consumer = true,
+                (Dialect::Today, "upstream_health_metrics") => switches.upstream_health = true,
                 (Dialect::Today, "status_code_metrics") => switches.status_codes = true,
                 (Dialect::Today, "latency_metrics") => switches.latency = true,
                 (Dialect::Today, "bandwidth_metrics") => switches.bandwidth = true,
@@ -105,11 +116,13 @@ mod tests {
     #[test]
     fn switches_follow_their_dialect() {
         for (text, dialect) in [("0.1", Dialect::First), ("0.3", Dialect::Third), ("3", Dialect::Today)] {
-            assert_eq!(text.parse(), Ok(Spoken { dialect, switches: Switches::ALL }));
+            assert_eq!(text.parse(), Ok(Spoken { dialect, switches: Switches::FAMILIES }));
             assert_eq!(dialect.to_string(), text);
         }
-        let some: Spoken = "3,latency_metrics,bandwidth_metrics".parse().unwrap();
-        assert_eq!(some.switches, Switches { status_codes: false, ..Switches::ALL });
+        let all = "3,per_consumer,status_code_metrics,latency_metrics,bandwidth_metrics,upstream_health_metrics";
+        assert_eq!(all.parse::<Spoken>().unwrap().switches, Switches::ALL);
+        let some: Spoken = "3,latency_metrics,per_consumer".parse().unwrap();
+        assert_eq!(some.switches, Switches { latency: true, per_consumer: true, ..Switches::NONE });
         for bad in ["", "2", "3.0", "3,", "3,colour", "0.1,latency_metrics"] {
             assert!(bad.parse::<Spoken>().is_err(), "{bad}");
         }

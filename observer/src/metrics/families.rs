@@ -158,16 +158,33 @@ pub const TODAY_CONNECTIONS: Family = Family {
 /// `kong_nginx_requests_total`, a gauge.
 pub const TODAY_NGINX_REQUESTS: Family = Family {
     name: "kong_nginx_requests_total",
-    help: "Total number of requests",
+    help: "Number of requests total",
     bounds: &[],
     labels: &["node_id", "subsystem"],
+};
+
+/// `kong_node_info`.
+pub const TODAY_NODE_INFO: Family = Family {
+    name: "kong_node_info",
+    help: "Kong Node metadata information",
+    bounds: &[],
+    labels: &["node_id", "version"],
+};
+
+/// `kong_upstream_target_health`.
+pub const TODAY_TARGET_HEALTH: Family = Family {
+    name: "kong_upstream_target_health",
+    help: "Health status of targets of upstream. States = healthchecks_off|healthy|unhealthy|dns_error, \
+           value is 1 when state is populated.",
+    bounds: &[],
+    labels: &["upstream", "target", "address", "state", "subsystem"],
 };
 
 /// Families of every dialect.
 const COMMON: [&Family; 2] = [&DATASTORE_REACHABLE, &METRIC_ERRORS];
 const SUMS: [&Family; 3] = [&BANDWIDTH_TOTAL, &HTTP_STATUS_TOTAL, &LATENCY_TOTAL];
 const CLASSIC: [&Family; 4] = [&BANDWIDTH, &HTTP_STATUS, &LATENCY, &CONNECTIONS];
-const TODAY: [&Family; 7] = [
+const TODAY: [&Family; 9] = [
     &TODAY_REQUESTS,
     &TODAY_BANDWIDTH,
     &TODAY_KONG_LATENCY,
@@ -175,6 +192,8 @@ const TODAY: [&Family; 7] = [
     &TODAY_REQUEST_LATENCY,
     &TODAY_CONNECTIONS,
     &TODAY_NGINX_REQUESTS,
+    &TODAY_NODE_INFO,
+    &TODAY_TARGET_HEALTH,
 ];
 
 /// The Kong family of this full name in a dialect, if it is one.

@@ -7,6 +7,7 @@
 mod dialect;
 pub mod families;
 mod kong;
+mod node;
 mod own;
 mod process;
 mod series;
@@ -24,6 +25,7 @@ use own::{Own, register};
 use today::Today;
 
 pub use dialect::{Dialect, NotADialect, Spoken, Switches};
+pub use node::{KongNode, TargetHealth};
 pub use process::ProcessMetrics;
 
 pub use own::ConfigAges;
@@ -50,6 +52,8 @@ pub struct Options {
     pub today: Option<Switches>,
     /// The label `node_id` of Kong 3.
     pub node_id: Arc<str>,
+    /// Consumers with their own series, over all services and routes; 10,000 by default, about 1 KiB each.
+    pub max_consumers: usize,
 }
 
 impl Default for Options {
@@ -60,6 +64,7 @@ impl Default for Options {
             classic: true,
             today: None,
             node_id: Arc::default(),
+            max_consumers: today::MAX_CONSUMERS,
         }
     }
 }
@@ -75,6 +80,8 @@ pub struct Measured {
     pub route: Option<Arc<str>>,
     /// Who answered.
     pub source: Source,
+    /// The consumer that the gateway named to the upstream; read only with [`Switches::per_consumer`].
+    pub consumer: Option<Arc<str>>,
     /// Status code of the response.
     pub status: u16,
     /// Request line, headers and body as read (nginx's `$request_length`).
@@ -134,6 +141,7 @@ pub struct Metrics {
     registry: Registry,
     exchanges: Option<Exchanges>,
     today: Option<Today>,
+    node: Option<KongNode>,
     connections: IntGaugeVec,
     connection_handles: PerGateway<[IntGauge; 7]>,
     datastore: IntGaugeVec,
@@ -150,8 +158,12 @@ impl Metrics {
         let mut metrics = Metrics {
             exchanges: options.classic.then(|| Exchanges::new(&registry, per_gateway, options.max_services)),
             today: options.today.map(|switches| {
-                Today::new(&registry, per_gateway, options.max_services, options.node_id.clone(), switches)
+                let limits = today::Limits { services: options.max_services, consumers: options.max_consumers };
+                Today::new(&registry, per_gateway, limits, options.node_id.clone(), switches)
             }),
+            node: options
+                .today
+                .map(|switches| KongNode::register(&registry, options.node_id.clone(), switches.upstream_health)),
             connections: register(
                 &registry,
                 IntGaugeVec::new(Opts::new(CONNECTIONS.name, CONNECTIONS.help), &CONNECTIONS.label_names(per_gateway)),
@@ -290,6 +302,16 @@ impl Metrics {
     /// The gauge of the configuration's age, for whoever reads the configuration.
     pub fn config_ages(&self) -> ConfigAges {
         ConfigAges(self.own.config_ages.clone())
+    }
+
+    /// What Kong's Admin API says of Kong itself, for whoever reads it; with Kong 3's dialect only.
+    pub fn kong_node(&self) -> Option<KongNode> {
+        self.node.clone()
+    }
+
+    /// Whether [`Measured::consumer`] is read.
+    pub fn tells_consumers(&self) -> bool {
+        self.today.as_ref().is_some_and(Today::tells_consumers)
     }
 
     /// Exchanges that a series limit put under [`OTHER`] so far, for a warning at the first.

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::{Dialect, MAX_GATEWAYS, MAX_STATUSES, Measured, Metrics, OTHER, Options, Source, Switches};
+use super::{Dialect, MAX_GATEWAYS, MAX_STATUSES, Measured, Metrics, OTHER, Options, Source, Switches, TargetHealth};
 use crate::exposition::text;
 
 fn measured(service: &str, status: u16) -> Measured {
@@ -9,6 +9,7 @@ fn measured(service: &str, status: u16) -> Measured {
         gateway: None,
         route: None,
         source: Source::Service,
+        consumer: None,
         status,
         request_bytes: 10,
         response_bytes: 100,
@@ -227,20 +228,23 @@ fn kong_3_counts_by_route_and_source() {
         r#"kong_request_latency_ms_sum{service="a",route="r",workspace="default"} 10"#,
         "# TYPE kong_nginx_connections_total gauge",
         r#"kong_nginx_connections_total{node_id="n",subsystem="http",state="accepted"} 3"#,
+        r#"kong_nginx_connections_total{node_id="n",subsystem="http",state="total"} 7"#,
+        "# HELP kong_nginx_requests_total Number of requests total",
         r#"kong_nginx_requests_total{node_id="n",subsystem="http"} 7"#,
         "kong_nginx_metric_errors_total 0",
     ] {
         assert!(page.lines().any(|found| found == line), "{line} in\n{page}");
     }
-    for absent in ["kong_http_status", "kong_bandwidth{", "\nkong_latency", "current_connections", "state=\"total\""] {
+    for absent in ["kong_http_status", "kong_bandwidth{", "\nkong_latency", "current_connections", "kong_node_info"] {
         assert!(!page.contains(absent), "{absent} in\n{page}");
     }
 }
 
 #[test]
 fn switches_leave_families_out() {
-    let none = Switches { status_codes: false, latency: false, bandwidth: false };
+    let none = Switches::NONE;
     for (switches, family) in [
+        (none, "none"),
         (Switches { status_codes: true, ..none }, "kong_http_requests_total"),
         (Switches { latency: true, ..none }, "kong_request_latency_ms"),
         (Switches { bandwidth: true, ..none }, "kong_bandwidth_bytes"),
@@ -298,4 +302,75 @@ fn both_dialects_count_beside_each_other_and_the_older_leaves_out_the_sums() {
     // None of them is the observer's own.
     let own = text::encode(&metrics.registry().gather(), text::Options::default());
     assert!(!own.contains("kong_http_requests_total"));
+}
+
+#[test]
+fn consumers_are_told_apart_by_their_switch_alone() {
+    let of = |consumer| Measured { consumer: Some(Arc::from(consumer)), ..measured("a", 200) };
+    for (switches, expected) in [(Switches::ALL, ["ann", "bob"].as_slice()), (Switches::FAMILIES, &[""])] {
+        let mut metrics = speaking_today(switches);
+        assert_eq!(metrics.tells_consumers(), switches.per_consumer);
+        metrics.count(&of("ann"));
+        metrics.count(&of("bob"));
+        let page = today(&metrics);
+        for family in ["kong_http_requests_total", "kong_bandwidth_bytes"] {
+            let lines: Vec<&str> = page.lines().filter(|line| line.starts_with(&format!("{family}{{"))).collect();
+            for consumer in expected {
+                let label = format!("consumer=\"{consumer}\"");
+                assert!(lines.iter().any(|line| line.contains(&label)), "{label} in {lines:?}");
+            }
+            let kinds = if family == "kong_bandwidth_bytes" { 2 } else { 1 };
+            assert_eq!(lines.len(), kinds * expected.len(), "{lines:?}");
+        }
+        // The histograms have no such label.
+        assert!(page.contains("kong_request_latency_ms_count{service=\"a\",route=\"\",workspace=\"default\"} 2\n"));
+    }
+}
+
+#[test]
+fn consumers_past_the_limit_or_with_endless_names_share_one_name() {
+    let options = Options { classic: false, today: Some(Switches::ALL), max_consumers: 2, ..Options::default() };
+    let mut metrics = Metrics::new(options);
+    let endless = "x".repeat(1_000);
+    for consumer in [endless.as_str(), "ann", "", "bob", "eve", "dan", "ann", ""] {
+        metrics.count(&Measured { consumer: Some(Arc::from(consumer)), ..measured("a", 200) });
+    }
+    assert_eq!(metrics.limited(), 3);
+    let page = today(&metrics);
+    for (consumer, count) in [("ann", 2), ("bob", 1), ("", 2), ("__other__", 3)] {
+        let line = format!("workspace=\"default\",consumer=\"{consumer}\"}} {count}");
+        assert!(page.lines().any(|found| found.ends_with(&line)), "{line} in\n{page}");
+    }
+    assert!(!page.contains("eve") && !page.contains(&endless));
+}
+
+#[test]
+fn kong_itself_is_told_of_once_its_admin_api_has_answered() {
+    let metrics = speaking_today(Switches::ALL);
+    let node = metrics.kong_node().unwrap();
+    assert!(node.tells_health());
+    node.version("3.9.1".into());
+    let target = |address: &str, state: &str| TargetHealth {
+        upstream: "pool".into(),
+        target: "a.example:80".into(),
+        address: address.into(),
+        state: state.into(),
+    };
+    node.targets(vec![target("10.0.0.1:80", "unhealthy"), target("", "dns_error")]);
+    let page = today(&metrics);
+    for line in [
+        "# HELP kong_node_info Kong Node metadata information",
+        r#"kong_node_info{node_id="n",version="3.9.1"} 1"#,
+        "# HELP kong_upstream_target_health Health status of targets of upstream. \
+         States = healthchecks_off|healthy|unhealthy|dns_error, value is 1 when state is populated.",
+        r#"kong_upstream_target_health{upstream="pool",target="a.example:80",address="10.0.0.1:80",state="unhealthy",subsystem="http"} 1"#,
+        r#"kong_upstream_target_health{upstream="pool",target="a.example:80",address="10.0.0.1:80",state="healthy",subsystem="http"} 0"#,
+        r#"kong_upstream_target_health{upstream="pool",target="a.example:80",address="",state="dns_error",subsystem="http"} 1"#,
+    ] {
+        assert!(page.lines().any(|found| found == line), "{line} in\n{page}");
+    }
+    assert_eq!(page.matches("\nkong_upstream_target_health{").count(), 8);
+    node.targets(Vec::new());
+    assert!(!today(&metrics).contains("kong_upstream_target_health"));
+    assert!(Metrics::new(Options::default()).kong_node().is_none());
 }

@@ -150,6 +150,7 @@ impl Pipeline {
             } else {
                 Source::Kong
             },
+            consumer: None,
             status,
             request_bytes: exchange.request.bytes,
             response_bytes: exchange.response.bytes,

@@ -133,6 +133,7 @@ fn fill(metrics: &mut Metrics) {
             gateway: None,
             route: None,
             source: crate::metrics::Source::Service,
+            consumer: None,
             status: 200,
             request_bytes: 1,
             response_bytes: 1,

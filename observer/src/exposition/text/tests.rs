@@ -17,6 +17,7 @@ fn measured(service: &str) -> Measured {
         gateway: None,
         route: None,
         source: Source::Service,
+        consumer: None,
         status: 301,
         request_bytes: 127,
         response_bytes: 638,
