@@ -83,8 +83,8 @@ pub struct ConfigArgs {
     #[arg(long)]
     pub per_gateway_label: bool,
     /// Which version of Kong's plugin to speak: 0.1, 0.3, or 3 with some of its switches after commas
-    /// (status_code_metrics, latency_metrics, bandwidth_metrics; without any, all of them). Repeatable: the first is
-    /// spoken, a scrape gets another by ?dialect=VERSION
+    /// (per_consumer, status_code_metrics, latency_metrics, bandwidth_metrics, upstream_health_metrics; without any, all
+    /// but per_consumer). Repeatable: the first is spoken, a scrape gets another by ?dialect=VERSION
     #[arg(long = "dialect", value_name = "VERSION[,SWITCH]...", default_value = "0.1")]
     pub dialects: Vec<Spoken>,
     /// Leave out the observer's own metrics

@@ -63,6 +63,8 @@ pub struct Message {
 pub struct Attempt {
     /// The upstream exchange; one that was not asked yet bears the number it will have.
     pub id: ExchangeId,
+    /// Whom Kong named to the upstream (`X-Consumer-Username`); kept where the metrics tell consumers apart.
+    pub consumer: Option<Box<str>>,
     /// The upstream's address.
     pub peer: Endpoint,
     /// The connect, or the first write on a kept connection.

@@ -1,5 +1,7 @@
 //! Kong's Admin API as a source of services: read at the start, and again and again in the background.
 
+mod node;
+
 use std::fmt;
 use std::future::poll_fn;
 use std::path::PathBuf;
@@ -158,15 +160,19 @@ impl Session<'_> {
         let mut pages = Vec::new();
         let mut next = Some(format!("{path}?size={PAGE_SIZE}"));
         while let Some(target) = next.filter(|_| pages.len() < PAGES_MAX) {
-            let text = match timeout(PATIENCE, self.get(&target)).await {
-                Ok(text) => text?,
-                Err(_) => return Err(self.admin.away(format!("no answer to {target} within {PATIENCE:?}"))),
-            };
+            let text = self.patiently(&target).await?;
             let page = Page::parse(&format!("{}{target}", self.admin.url), &text)?;
             next = page.next()?;
             pages.push(page);
         }
         Ok(pages)
+    }
+
+    async fn patiently(&mut self, target: &str) -> Result<String, AdminError> {
+        match timeout(PATIENCE, self.get(target)).await {
+            Ok(text) => text,
+            Err(_) => Err(self.admin.away(format!("no answer to {target} within {PATIENCE:?}"))),
+        }
     }
 
     async fn get(&mut self, target: &str) -> Result<String, AdminError> {

@@ -242,6 +242,7 @@ mod tests {
     fn attempt() -> Attempt {
         Attempt {
             id: ExchangeId { socket: 2, number: 0 },
+            consumer: None,
             peer: Endpoint::Unix([].into()),
             began_ns: 0,
             ended_ns: None,

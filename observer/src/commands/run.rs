@@ -66,6 +66,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     };
     let wanted =
         Wanted { names: pipeline.names().map(str::to_owned).collect(), ages: pipeline.metrics().config_ages() };
+    let node = pipeline.metrics().kong_node();
     let switched = Switched { pipeline, switch: Arc::clone(plugins.switch()), seen: 0 };
     let observer = Observer::start(capture, selection, switched, readiness)?;
     privileges::keep_reading_files()?;
@@ -79,6 +80,9 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         })
         .build()
         .context("cannot start the serving threads")?;
+    if let (Some(kong_admin), Some(node)) = (super::kong_admin(&args.config), node) {
+        kong_admin.tell(node);
+    }
     runtime.block_on(async {
         observer.follow(background(in_use, super::kong_admin(&args.config), wanted)?);
         serve(listeners, pages, observer).await

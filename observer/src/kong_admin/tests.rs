@@ -202,6 +202,46 @@ fn changes_come_in_the_background_until_nobody_takes_them() {
 }
 
 #[test]
+fn kong_tells_its_version_and_its_targets_health() {
+    let metrics = crate::metrics::Metrics::new(crate::metrics::Options {
+        today: Some(crate::metrics::Switches::ALL),
+        ..Default::default()
+    });
+    let node = metrics.kong_node().unwrap();
+    let tell = |kong: &StandIn| runtime().unwrap().block_on(kong.admin().tell_once(&node));
+    let page = || {
+        let dialect = crate::metrics::Dialect::Today;
+        let options = crate::exposition::text::Options { dialect, ..Default::default() };
+        crate::exposition::text::encode(&metrics.registry().gather(), options)
+    };
+    let kong = a_kong(false);
+    kong.say("/", r#"{"version":"3.9.1","node_id":"n","tagline":"Welcome to kong"}"#);
+    let health = "/upstreams/a3d6f7c1-0000-4000-8000-000000000001/health";
+    kong.say(
+        health,
+        r#"{"data":[{"id":"1","target":"10.0.0.1:8080","weight":100,"health":"HEALTHY","data":{"host":"10.0.0.1",
+        "addresses":[{"ip":"10.0.0.1","port":8080,"health":"HEALTHY","weight":100}]}},
+        {"id":"2","target":"gone.example:80","health":"DNS_ERROR"},
+        {"id":"3","target":"none.example:80","data":{"addresses":{}}}],"next":"/upstreams/x/health?offset=1"}"#,
+    );
+    kong.say("/upstreams/x/health?offset=1", r#"{"data":{},"next":null,"node_id":"n"}"#);
+    tell(&kong).unwrap();
+    let text = page();
+    for line in [
+        r#"kong_node_info{node_id="",version="3.9.1"} 1"#,
+        r#"kong_upstream_target_health{upstream="orders-pool",target="10.0.0.1:8080",address="10.0.0.1:8080",state="healthy",subsystem="http"} 1"#,
+        r#"kong_upstream_target_health{upstream="orders-pool",target="gone.example:80",address="",state="dns_error",subsystem="http"} 1"#,
+        r#"kong_upstream_target_health{upstream="orders-pool",target="none.example:80",address="",state="dns_error",subsystem="http"} 1"#,
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+    }
+    kong.say(health, "401");
+    assert!(matches!(tell(&kong), Err(AdminError::Refused { .. })));
+    kong.say(health, "[]");
+    assert!(tell(&kong).unwrap_err().to_string().contains("not as expected"));
+}
+
+#[test]
 fn an_address_is_one_of_plain_http() {
     for (text, expected) in [
         ("http://127.0.0.1:8001", "http://127.0.0.1:8001"),

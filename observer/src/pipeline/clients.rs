@@ -150,7 +150,7 @@ impl Pipeline {
             } else {
                 Source::Kong
             },
-            consumer: None,
+            consumer: exchange.attempts.last().and_then(|attempt| attempt.consumer.as_deref()).map(Arc::from),
             status,
             request_bytes: exchange.request.bytes,
             response_bytes: exchange.response.bytes,

@@ -8,6 +8,9 @@ use crate::pairing::{Asked, Candidate, ReadLast};
 
 use super::Pipeline;
 
+/// Kong's header with the name of whom it has authenticated (`kong/constants.lua`).
+const CONSUMER: &str = "x-consumer-username";
+
 impl Pipeline {
     /// A connect belongs to the client's request that its thread read last, until the request on it says otherwise.
     pub(super) fn upstream_opened(&mut self, connection: &mut Connection) {
@@ -108,6 +111,9 @@ impl Pipeline {
         let mut attempt = attempt(connection, exchange.id, exchange.request.began_ns.unwrap_or_default());
         attempt.host = head.host().map(Box::from);
         attempt.path = Some(head.path().into());
+        if self.metrics.tells_consumers() {
+            attempt.consumer = head.header(CONSUMER).map(Box::from);
+        }
         let held_for = connection.made_for;
         if held_for != chosen.map(|(id, _)| id) {
             self.forget_attempt(held_for, attempt.id);
@@ -193,6 +199,7 @@ impl Pipeline {
 fn attempt(connection: &Connection, id: ExchangeId, began_ns: Nanoseconds) -> Attempt {
     Attempt {
         id,
+        consumer: None,
         peer: connection.opened.remote.clone(),
         began_ns,
         ended_ns: None,

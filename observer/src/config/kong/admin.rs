@@ -50,6 +50,18 @@ impl Page {
         self.entities()?.into_iter().map(id).collect()
     }
 
+    /// Ids and names of the entities; one without a name is called by its id.
+    pub fn named_ids(&self) -> Result<Vec<(String, String)>> {
+        let named = |value: Value<'_>| {
+            let fields = value.fields(&["id", "name"], &[])?;
+            let next = "ask for Kong's Admin API, /upstreams";
+            let id = fields.get("id").ok_or_else(|| fields.missing("id", next))?.text()?;
+            let name = fields.get("name").map(|name| name.text()).transpose()?;
+            Ok((id.to_owned(), name.unwrap_or(id).to_owned()))
+        };
+        self.entities()?.into_iter().map(named).collect()
+    }
+
     fn entities(&self) -> Result<Vec<Value<'_>>> {
         let fields = self.document.root().fields(&["data", "next"], &[])?;
         match fields.get("data") {

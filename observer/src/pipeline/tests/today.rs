@@ -15,15 +15,41 @@ services:
   routes: [{name: all-orders, paths: [/orders]}]
 ";
 
-#[test]
-fn routes_and_sources_are_told() {
+fn speaking(switches: Switches) -> Script {
     let attribution = Attribution::new(&Config::parse_own("observer.yml", CONFIG).unwrap());
-    let metrics = Metrics::new(metrics::Options { today: Some(Switches::ALL), ..metrics::Options::default() });
+    let metrics = Metrics::new(metrics::Options { today: Some(switches), ..metrics::Options::default() });
     let mut script = Script::with(CONFIG, Options::default());
     script.pipeline = Pipeline::new(Options::default(), attribution, metrics);
     script.starts(MASTER, "nginx", super::script::GATEWAY);
     script.process(0, WORKER, ProcessChange::Forked { parent: MASTER });
+    script
+}
 
+fn page(script: &Script) -> String {
+    script.page(text::Options { own_metrics: false, dialect: Dialect::Today, ..text::Options::default() })
+}
+
+#[test]
+fn the_consumer_is_whom_kong_names_to_the_upstream() {
+    for (switches, expected) in [(Switches::ALL, "ann"), (Switches::FAMILIES, "")] {
+        let mut script = speaking(switches);
+        let client = script.accepts(1);
+        // What the client says of itself is no matter.
+        script.reads(1, client, "GET /orders/1 HTTP/1.1\r\nHost: gw\r\nX-Consumer-Username: eve\r\n\r\n");
+        let upstream = script.connected(2, ORDERS);
+        script.writes(2, upstream, "GET /orders/1 HTTP/1.1\r\nHost: gw\r\nx-consumer-username: ann\r\n\r\n");
+        script.reads(8, upstream, answer(200, ""));
+        script.writes(9, client, answer(200, ""));
+        let page = page(&script);
+        let label = format!("source=\"service\",workspace=\"default\",consumer=\"{expected}\"}} 1");
+        assert!(page.contains(&label), "{label} in\n{page}");
+        assert!(!page.contains("eve"), "{page}");
+    }
+}
+
+#[test]
+fn routes_and_sources_are_told() {
+    let mut script = speaking(Switches::ALL);
     let client = script.accepts(1);
     script.reads(1, client, get("/orders/1"));
     let upstream = script.connected(2, ORDERS);
@@ -34,8 +60,7 @@ fn routes_and_sources_are_told() {
     script.reads(10, client, get("/orders/2"));
     script.writes(11, client, answer(503, ""));
 
-    let options = text::Options { own_metrics: false, dialect: Dialect::Today, ..text::Options::default() };
-    let page = script.page(options);
+    let page = page(&script);
     for source in ["service", "kong"] {
         let line = format!(
             "kong_http_requests_total{{service=\"orders\",route=\"all-orders\",code=\"503\",source=\"{source}\",\
