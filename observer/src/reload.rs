@@ -53,7 +53,8 @@ impl InUse {
     pub fn reconfiguration(&self) -> Reconfiguration {
         let config = self.sourced.config();
         let attribution = Attribution::new(&config);
-        Reconfiguration { attribution, datastore: self.datastore.clone().or(config.datastore) }
+        let services = config.service_keys();
+        Reconfiguration { attribution, datastore: self.datastore.clone().or(config.datastore), services }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::cli::RunArgs;
 use crate::event::Event;
 use crate::exposition::auth::Auth;
 use crate::exposition::listen;
-use crate::exposition::plugins::{Plugins, Switch};
+use crate::exposition::plugins::Plugins;
 use crate::exposition::server::{self, Access, Bound, Limits, Pages, Readiness};
 use crate::host::selector::Selection;
 use crate::kong_admin::KongAdmin;
@@ -39,7 +39,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     }
     let account = args.privileges.account()?;
     let in_use = super::load(&args.config)?;
-    let services = in_use.sourced.config().services.iter().map(|service| Arc::clone(&service.name)).collect();
+    let services = in_use.sourced.config().service_keys();
     let plugins = Plugins::open(surface.state_dir.as_deref(), surface.start_disabled, services)?;
     if let Some(account) = &account {
         plugins.give_to(account)?;
@@ -67,7 +67,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let wanted =
         Wanted { names: pipeline.names().map(str::to_owned).collect(), ages: pipeline.metrics().config_ages() };
     let node = pipeline.metrics().kong_node();
-    let switched = Switched { pipeline, switch: Arc::clone(plugins.switch()), seen: 0 };
+    let switched = Switched { pipeline, plugins: Arc::clone(&plugins), seen: 0 };
     let observer = Observer::start(capture, selection, switched, readiness)?;
     privileges::keep_reading_files()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -173,20 +173,21 @@ fn background(in_use: InUse, kong_admin: Option<KongAdmin>, wanted: Wanted) -> R
 /// A pipeline that counts what is enabled when an event is taken.
 struct Switched {
     pipeline: Pipeline,
-    switch: Arc<Switch>,
+    plugins: Arc<Plugins>,
     /// The switch's version.
     seen: u64,
 }
 
 impl Sink for Switched {
     fn take(&mut self, event: &Event<'_>) {
-        if let Some(enabled) = self.switch.changed(&mut self.seen) {
+        if let Some(enabled) = self.plugins.switch().changed(&mut self.seen) {
             self.pipeline.enable(enabled);
         }
         self.pipeline.take(event);
     }
 
-    fn reconfigure(&mut self, new: Reconfiguration) {
+    fn reconfigure(&mut self, mut new: Reconfiguration) {
+        self.plugins.know(std::mem::take(&mut new.services));
         Sink::reconfigure(&mut self.pipeline, new);
     }
 

@@ -71,6 +71,8 @@ pub struct Config {
 /// What a gateway proxies to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Service {
+    /// Kong's id, where it tells one.
+    pub id: Option<Arc<str>>,
     /// The label: its name, or its host where it has none.
     pub name: Arc<str>,
     /// Whether its routes match.
@@ -127,10 +129,25 @@ pub struct Upstream {
     pub targets: Vec<Endpoint>,
 }
 
+/// What a service can be called by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceKey {
+    /// Its label.
+    pub name: Arc<str>,
+    /// Kong's id, where it tells one.
+    pub id: Option<Arc<str>>,
+}
+
+impl From<&str> for ServiceKey {
+    fn from(name: &str) -> Self {
+        Self { name: name.into(), id: None }
+    }
+}
+
 impl Service {
     /// An enabled service without path and routes.
     pub fn new(name: &str, endpoint: Endpoint) -> Self {
-        Self { name: name.into(), enabled: true, endpoint, path: None, routes: Vec::new() }
+        Self { id: None, name: name.into(), enabled: true, endpoint, path: None, routes: Vec::new() }
     }
 }
 
@@ -143,6 +160,12 @@ impl Config {
     /// Reads the text of the observer's own file. `name` is the file's name, for errors.
     pub fn parse_own(name: &str, text: &str) -> Result<Self, ConfigError> {
         own::parse(&document::Document::parse(name, text)?)
+    }
+
+    /// What each service can be called by, in their order.
+    pub fn service_keys(&self) -> Vec<ServiceKey> {
+        let key = |service: &Service| ServiceKey { name: service.name.clone(), id: service.id.clone() };
+        self.services.iter().map(key).collect()
     }
 
     /// One configuration of two: services and upstreams of `self` replace those of `other` that have the same name.

@@ -27,6 +27,7 @@ fn service(value: &Value<'_>, names: &mut Names, route_names: &mut Names) -> Res
     names.add(&name)?;
     let address = address(&fields, 443)?;
     Ok(Service {
+        id: None,
         name: name.text()?.into(),
         enabled: true,
         endpoint: address.endpoint,

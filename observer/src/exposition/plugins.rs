@@ -14,6 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::ServiceKey;
 use crate::pipeline::Enabled;
 use crate::privileges::Account;
 
@@ -67,8 +68,8 @@ enum Refusal {
 /// All entities.
 pub struct Plugins {
     plugins: Mutex<Vec<Plugin>>,
-    /// Names of the configuration's services; without any, services are named by their hosts, and any name will do.
-    services: Vec<Arc<str>>,
+    /// The configuration's services; without any, services are named by their hosts, and any name will do.
+    services: Mutex<Vec<ServiceKey>>,
     store: Option<Store>,
     switch: Arc<Switch>,
 }
@@ -81,7 +82,7 @@ impl Plugins {
     pub fn open(
         directory: Option<&Path>,
         start_disabled: bool,
-        services: Vec<Arc<str>>,
+        services: Vec<ServiceKey>,
     ) -> Result<Plugins, StateError> {
         let store = directory.map(Store::open).transpose()?;
         let kept = store.as_ref().map(Store::load).transpose()?.flatten();
@@ -94,7 +95,7 @@ impl Plugins {
             store.save(&plugins)?;
         }
         let switch = Arc::new(Switch::new(enabled(&plugins)));
-        Ok(Plugins { plugins: Mutex::new(plugins), services, store, switch })
+        Ok(Plugins { plugins: Mutex::new(plugins), services: Mutex::new(services), store, switch })
     }
 
     /// Lets this user write the state.
@@ -108,6 +109,11 @@ impl Plugins {
     /// What the pipeline looks at.
     pub fn switch(&self) -> &Arc<Switch> {
         &self.switch
+    }
+
+    /// A new configuration's services take the place of the old ones'; what is enabled stays.
+    pub fn know(&self, services: Vec<ServiceKey>) {
+        *self.known() = services;
     }
 
     /// All entities, the oldest first.
@@ -182,12 +188,26 @@ impl Plugins {
     /// The service that a request names, `None` for all.
     fn service(&self, scope: Option<&Scope>) -> Result<Option<Arc<str>>, Refusal> {
         let Some(Scope { field, value: Some(name) }) = scope else { return Ok(None) };
-        let known = self.services.iter().find(|service| ***service == **name);
+        let services = self.known();
+        let by_id = || services.iter().find(|service| service.id.as_deref() == Some(name.as_str()));
+        let by_name = services.iter().find(|service| *service.name == **name);
+        let known = by_name.or_else(by_id);
         match known {
-            Some(service) => Ok(Some(Arc::clone(service))),
-            None if self.services.is_empty() && (1..=255).contains(&name.len()) => Ok(Some(Arc::from(name.as_str()))),
+            Some(service) => Ok(Some(Arc::clone(&service.name))),
+            None if services.is_empty() && (1..=255).contains(&name.len()) => Ok(Some(Arc::from(name.as_str()))),
             None => Err(Refusal::Field(field.clone(), format!("does not exist with value '{name}'"))),
         }
+    }
+
+    /// As Kong's API tells a service: its id, or its name where it has none.
+    fn service_id(&self, name: &str) -> Arc<str> {
+        let services = self.known();
+        let service = services.iter().find(|service| *service.name == *name);
+        service.and_then(|service| service.id.clone()).unwrap_or_else(|| name.into())
+    }
+
+    fn known(&self) -> MutexGuard<'_, Vec<ServiceKey>> {
+        self.services.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Plugin>> {

@@ -14,7 +14,7 @@ use observer_ebpf::tables::Loss;
 use rustc_hash::FxHashMap;
 
 use crate::attribution::Attribution;
-use crate::config::Endpoint as Address;
+use crate::config::{Endpoint as Address, ServiceKey};
 use crate::connection::{Connection, Moment};
 use crate::event::{
     Cookie, Data, Direction, Event, Nanoseconds, Opened, Process, ProcessChange, Role, StateChange, TcpState,
@@ -55,6 +55,8 @@ pub struct Reconfiguration {
     pub attribution: Attribution,
     /// The datastore.
     pub datastore: Option<Address>,
+    /// What the services can be called by, for who enables them one by one.
+    pub services: Vec<ServiceKey>,
 }
 
 impl std::fmt::Debug for Reconfiguration {

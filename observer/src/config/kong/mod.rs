@@ -110,6 +110,7 @@ impl Reader {
             None => host_of(&address.endpoint),
         };
         let mut service = Service {
+            id: fields.read("id", |id| Ok(id.text()?.into()))?,
             name: label,
             enabled: fields.read("enabled", Value::flag)?.unwrap_or(true),
             endpoint: address.endpoint,

@@ -9,14 +9,14 @@ use crate::exposition::server::answer::{Answer, empty, json as json_answer, mess
 
 /// `GET /plugins`. Kong 0.14 tells the total, later ones the next page; there is one page.
 pub(crate) fn list(plugins: &Plugins) -> Answer {
-    let data: Vec<Value> = plugins.all().iter().map(entity).collect();
+    let data: Vec<Value> = plugins.all().iter().map(|plugin| entity(plugins, plugin)).collect();
     json_answer(StatusCode::OK, &json!({ "total": data.len(), "data": data, "next": null }))
 }
 
 /// `GET /plugins/{id}`.
 pub(crate) fn one(plugins: &Plugins, id: &str) -> Answer {
     match plugins.get(id) {
-        Some(plugin) => json_answer(StatusCode::OK, &entity(&plugin)),
+        Some(plugin) => json_answer(StatusCode::OK, &entity(plugins, &plugin)),
         None => refused(&Refusal::NotFound),
     }
 }
@@ -41,15 +41,15 @@ pub(crate) fn change(
 
 fn apply(plugins: &Plugins, id: Option<&str>, fields: &Fields) -> Result<Answer, Refusal> {
     match id {
-        None => plugins.create(fields).map(|plugin| json_answer(StatusCode::CREATED, &entity(&plugin))),
+        None => plugins.create(fields).map(|plugin| json_answer(StatusCode::CREATED, &entity(plugins, &plugin))),
         Some(id) if *fields == Fields::default() && plugins.get(id).is_some() => {
             Ok(message(StatusCode::BAD_REQUEST, "empty body; give a field to change, as in enabled=false"))
         }
-        Some(id) => plugins.update(id, fields).map(|plugin| json_answer(StatusCode::OK, &entity(&plugin))),
+        Some(id) => plugins.update(id, fields).map(|plugin| json_answer(StatusCode::OK, &entity(plugins, &plugin))),
     }
 }
 
-fn entity(plugin: &Plugin) -> Value {
+fn entity(plugins: &Plugins, plugin: &Plugin) -> Value {
     let mut entity = json!({
         "created_at": plugin.created_at,
         "config": {},
@@ -58,7 +58,7 @@ fn entity(plugin: &Plugin) -> Value {
         "enabled": plugin.enabled,
     });
     if let Some(service) = &plugin.service {
-        entity["service_id"] = json!(&**service);
+        entity["service_id"] = json!(&*plugins.service_id(service));
     }
     entity
 }

@@ -7,7 +7,7 @@ use super::*;
 use crate::exposition::server::answer::Answer;
 
 fn open(services: &[&str]) -> Plugins {
-    Plugins::open(None, true, services.iter().map(|name| Arc::from(*name)).collect()).unwrap()
+    Plugins::open(None, true, services.iter().map(|name| (*name).into()).collect()).unwrap()
 }
 
 fn body(answer: &Answer) -> Value {
@@ -118,6 +118,23 @@ fn one_service_alone_is_enabled_by_each_of_its_fields() {
 }
 
 #[test]
+fn a_service_is_named_by_kongs_id_as_well_and_told_by_it() {
+    let id = "0b1d4f2c-5a3e-4a43-9d2b-3c7a1a3f0001";
+    let key = |name: &str, id: Option<&str>| ServiceKey { name: name.into(), id: id.map(Arc::from) };
+    let plugins = Plugins::open(None, true, vec![key("a", Some(id)), key("b", None)]).unwrap();
+    let (status, entity) = post(&plugins, FORM, &format!("name=prometheus&service_id={id}"));
+    assert_eq!((status, &entity["service_id"]), (201, &json!(id)));
+    assert!(told(&plugins).counts(Some("a")) && !told(&plugins).counts(Some("b")));
+    assert_eq!(post(&plugins, FORM, "name=prometheus&service.name=a").0, 409);
+    assert_eq!(post(&plugins, FORM, "name=prometheus&service_id=c").0, 400);
+    // A configuration that is read later names others; what was enabled stays.
+    plugins.know(vec![key("c", None)]);
+    assert_eq!(post(&plugins, FORM, "name=prometheus&service_id=c").0, 201);
+    assert_eq!(post(&plugins, FORM, "name=prometheus&service_id=b").0, 400);
+    assert!(told(&plugins).counts(Some("a")) && told(&plugins).counts(Some("c")));
+}
+
+#[test]
 fn an_entity_is_read_changed_and_deleted_by_its_id() {
     let plugins = open(&["a"]);
     let (_, entity) = post(&plugins, FORM, "name=prometheus");
@@ -166,7 +183,7 @@ fn a_change_of_scope_stays_without_conflict() {
 fn the_state_survives_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let state = dir.path().join("lib/observer");
-    let open = |start_disabled| Plugins::open(Some(&state), start_disabled, vec![Arc::from("a")]).unwrap();
+    let open = |start_disabled| Plugins::open(Some(&state), start_disabled, vec!["a".into()]).unwrap();
     let first = open(false);
     assert!(told(&first).counts(None));
     let [only] = &first.all()[..] else { panic!("{:?}", first.all()) };

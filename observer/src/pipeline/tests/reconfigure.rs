@@ -9,7 +9,7 @@ use crate::pipeline::Reconfiguration;
 fn reconfigure(script: &mut Script, config: &str) {
     let config = Config::parse_own("observer.yml", config).unwrap();
     let attribution = Attribution::new(&config);
-    script.pipeline.reconfigure(Reconfiguration { attribution, datastore: config.datastore });
+    script.pipeline.reconfigure(Reconfiguration { attribution, datastore: config.datastore, services: Vec::new() });
 }
 
 #[test]

@@ -79,7 +79,7 @@ impl Setup<'_> {
         let registry = metrics.registry().clone();
         let (readiness, receiver) = watch::channel(Readiness::Waiting("the first scan".into()));
         let auth = self.auth_file.map(|file| Arc::new(Auth::open(file, &registry).unwrap()));
-        let services = self.services.iter().map(|name| Arc::from(*name)).collect();
+        let services = self.services.iter().map(|name| (*name).into()).collect();
         let plugins = Arc::new(Plugins::open(self.state_dir, self.start_disabled, services).unwrap());
         let text = text::Options { own_metrics: self.own_metrics, ..text::Options::default() };
         let pages =
