@@ -125,6 +125,11 @@ impl Agent {
         self.scrape()
     }
 
+    /// Where it serves without TLS.
+    pub fn address(&self) -> SocketAddr {
+        self.listen
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.process.pid()
@@ -209,6 +214,13 @@ pub struct Finished {
 /// Runs the agent with `arguments` to its end. Error if it does not end by itself.
 pub fn run(arguments: &[&str]) -> Result<Finished> {
     finish(command()?.args(arguments))
+}
+
+/// A new token for `user` in the file, as `observer token` prints it.
+pub fn token(user: &str, role: &str, file: &Path) -> Result<String> {
+    let made = finish(command()?.args(["token", user, "--role", role, "--auth-file"]).arg(file))?;
+    ensure!(made.code == Some(0), "no token: {}", made.stderr);
+    Ok(made.stdout.trim().to_owned())
 }
 
 /// Runs `command` to its end. Error if it does not end by itself within [`PATIENCE`].

@@ -23,6 +23,8 @@ pub mod compare;
 pub mod conformance;
 pub mod exposition;
 pub mod kong_admin;
+pub mod prometheus;
+pub mod tools;
 pub mod totals;
 pub mod traffic;
 

@@ -36,13 +36,22 @@ pub const BPF_LINKER: &[Package] = &[
 pub const DEMO: &[Package] = &[program("nginx", "nginx")];
 
 /// Gateways and clients of the end-to-end tests.
-pub const TEST: &[Package] = &[program("nginx", "nginx"), program("wrk", "wrk"), program("curl", "curl")];
+pub const TEST: &[Package] = &[
+    program("nginx", "nginx"),
+    program("wrk", "wrk"),
+    program("curl", "curl"),
+    // promtool comes with it.
+    program("prometheus", "prometheus"),
+];
 
 /// Gateways and load of the benchmarks.
 pub const BENCH: &[Package] = &[program("nginx", "nginx"), program("wrk", "wrk")];
 
 /// Lints for the kernel part with `BPF_CORE`; a nightly has its own.
 pub const BPF_LINTS: &[Package] = &[library("rust-web-clippy")];
+
+/// Services that these packages enable for the next start of the host. Nobody asked for them.
+const SERVICES: &[&str] = &["nginx", "prometheus"];
 
 /// What to run where Debian's packages do not serve.
 pub const ELSEWHERE: &str = "run `rustup toolchain install nightly --component rust-src` and \
@@ -166,7 +175,24 @@ fn install_known(names: &[&str]) -> Result<()> {
     let what = format!("`DEBIAN_FRONTEND=noninteractive apt-get {} {}`", INSTALL.join(" "), names.join(" "));
     let installed = job::quiet(&mut apt_get, Stop::AptGet, &what);
     guard.lift()?;
-    installed
+    installed?;
+    disable_services(names);
+    Ok(())
+}
+
+/// Those of packages that were installed just now: what a person has enabled stays.
+fn disable_services(installed: &[&str]) {
+    let enabled: Vec<&str> = SERVICES.iter().copied().filter(|service| installed.contains(service)).collect();
+    // Without systemd nothing was enabled.
+    if enabled.is_empty() || find_program("systemctl").is_none() {
+        return;
+    }
+    let what = format!("`systemctl disable {}`", enabled.join(" "));
+    let disabled =
+        job::quiet(Command::new("systemctl").arg("disable").args(&enabled).stdin(Stdio::null()), Stop::Group, &what);
+    if let Err(error) = disabled {
+        eprintln!("warning: {error:#}; the next start of this host starts these services");
+    }
 }
 
 /// Never at the price of a package that the person has: rustc-web and Debian's own rustup exclude each other.
@@ -194,8 +220,11 @@ fn advice(names: &[&str], why: &str) -> String {
         names.join(", "),
         names.join(" ")
     );
-    if names.contains(&"nginx") {
-        text += "\n(Debian starts nginx on port 80 at once; `sudo systemctl disable --now nginx` ends that.)";
+    for (service, port) in [("nginx", 80), ("prometheus", 9090)] {
+        if names.contains(&service) {
+            let end = format!("`sudo systemctl disable --now {service}` ends that");
+            text += &format!("\n(Debian starts {service} on port {port} at once; {end}.)");
+        }
     }
     let for_bpf = [BPF_CORE, BPF_LINKER].concat();
     if for_bpf.iter().any(|package| names.contains(&package.name)) {
@@ -211,7 +240,7 @@ mod tests {
     #[test]
     fn a_program_that_is_there_needs_no_package() {
         let wanted = without_programs(TEST, |program| program == "curl");
-        assert_eq!(wanted, ["nginx", "wrk"]);
+        assert_eq!(wanted, ["nginx", "wrk", "prometheus"]);
         let libraries = without_programs(BPF_CORE, |_| true);
         assert_eq!(libraries.len(), BPF_CORE.len());
     }
