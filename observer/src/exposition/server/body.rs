@@ -5,16 +5,21 @@ use std::pin::pin;
 use futures_util::{Stream, StreamExt};
 use tokio::time::timeout;
 use warp::Buf;
-use warp::http::StatusCode;
+use warp::http::{HeaderMap, StatusCode, header};
 
 use super::Limits;
 use super::answer::{Answer, message};
 
-/// Reads all of it. The answer to a client that sends too much, too slowly or in pieces that do not fit.
+/// Reads all of it; one whose announced length is too large already is not waited for. The answer to a client that sends too much, too slowly or in pieces that do not fit.
 pub(super) async fn read(
+    headers: &HeaderMap,
     body: impl Stream<Item = Result<impl Buf, warp::Error>>,
     limits: Limits,
 ) -> Result<Vec<u8>, Answer> {
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|length: u64| length > limits.body_bytes as u64) {
+        return Err(too_large(limits));
+    }
     let mut body = pin!(body);
     let all = async {
         let mut bytes = Vec::new();
@@ -23,8 +28,7 @@ pub(super) async fn read(
                 return Err(message(StatusCode::BAD_REQUEST, "the request's body ends early"));
             };
             if bytes.len() + piece.remaining() > limits.body_bytes {
-                let text = format!("the request's body is larger than {} bytes", limits.body_bytes);
-                return Err(message(StatusCode::PAYLOAD_TOO_LARGE, &text));
+                return Err(too_large(limits));
             }
             while piece.has_remaining() {
                 let chunk = piece.chunk();
@@ -39,4 +43,9 @@ pub(super) async fn read(
         Ok(read) => read,
         Err(_) => Err(message(StatusCode::REQUEST_TIMEOUT, "the request's body came too slowly")),
     }
+}
+
+fn too_large(limits: Limits) -> Answer {
+    let text = format!("the request's body is larger than {} bytes", limits.body_bytes);
+    message(StatusCode::PAYLOAD_TOO_LARGE, &text)
 }

@@ -183,7 +183,7 @@ impl Pages {
         limits: Limits,
     ) -> Answer {
         let content_type = asked.headers.get(header::CONTENT_TYPE).map(|kind| kind.to_str().unwrap_or("?"));
-        match body::read(body, limits).await {
+        match body::read(&asked.headers, body, limits).await {
             Ok(body) => plugins::change(&self.plugins, &asked.method, id, content_type, &body),
             Err(refusal) => refusal,
         }
