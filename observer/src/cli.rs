@@ -128,8 +128,8 @@ pub struct RunArgs {
 #[derive(Debug, Clone, Args)]
 pub struct SurfaceArgs {
     /// Where to serve the metrics, repeatable: ADDR:PORT or unix:/PATH, then rules after commas: allow=CIDR,
-    /// paths=/PATH, name=HOST (each repeatable), cert=FILE,key=FILE (TLS), client-ca=FILE (mutual TLS), mode=0600
-    /// (unix)
+    /// paths=/PATH, name=HOST (each repeatable), read=open (reading takes no token), cert=FILE,key=FILE (TLS),
+    /// client-ca=FILE (mutual TLS), mode=0600 (unix)
     #[arg(long, value_name = "ADDR:PORT[,RULE]...", default_value = "127.0.0.1:9542")]
     pub listen: Vec<Listen>,
     /// Serve these addresses only, on every TCP listener without an allow= of its own; repeatable

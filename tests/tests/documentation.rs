@@ -75,6 +75,7 @@ impl Place {
             let mut shell = Command::new("sh");
             shell.arg("-ec").arg(self.here(&line)).current_dir(self.folder.path()).env("PATH", self.path()?);
             if is_agent {
+                ensure!(self.agents.is_empty(), "two agents in one section would want the same port");
                 self.agents.push(Process::spawn(&mut shell)?);
                 self.until_ready()?;
                 continue;

@@ -1,18 +1,20 @@
 //! A gateway to look at: nginx in front of two small services, with steady traffic.
 
 mod gateway;
+mod plugin;
 mod service;
 mod traffic;
 
 use std::ffi::OsString;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
 use self::gateway::Gateway;
+use self::plugin::Plugin;
 use self::service::Service;
 use self::traffic::Traffic;
 
@@ -22,19 +24,21 @@ pub struct Demo {
     gateway: Gateway,
     config: PathBuf,
     // Last, so that the gateway has ended when its folder goes.
-    _folder: TempDir,
+    folder: TempDir,
 }
+
+const SERVICES: [&str; 2] = ["orders", "users"];
 
 impl Demo {
     /// Starts services and gateway.
     pub fn start() -> Result<Self> {
         let folder = TempDir::with_prefix("observer-demo-")
             .context("cannot make a folder for the demo in the temporary folder")?;
-        let services = [Service::start("orders")?, Service::start("users")?];
+        let services = SERVICES.map(Service::start).into_iter().collect::<Result<Vec<_>>>()?;
         let config = folder.path().join("observer.yaml");
         fs::write(&config, observer_config(&services)).with_context(|| format!("cannot write {}", config.display()))?;
         let gateway = Gateway::start(folder.path(), &services)?;
-        Ok(Self { traffic: None, gateway, config, _folder: folder })
+        Ok(Self { traffic: None, gateway, config, folder })
     }
 
     /// Where the gateway listens.
@@ -50,6 +54,16 @@ impl Demo {
             "--config".into(),
             self.config.clone().into(),
         ]
+    }
+
+    /// A user who may change what the agent counts.
+    pub fn plugin(&self, agent: &Path) -> Result<Plugin> {
+        Plugin::new(agent, self.folder.path())
+    }
+
+    /// Enables the plugin for the services.
+    pub fn enable(&self, plugin: &Plugin, address: &str) -> Result<()> {
+        SERVICES.iter().try_for_each(|service| plugin.enable(address, service))
     }
 
     /// Begins to send requests, until the end.

@@ -15,7 +15,7 @@ use crate::job::Job;
 use crate::project::Project;
 use crate::setup::{self, Purpose};
 use crate::signals::Stop;
-use crate::{build, step};
+use crate::{build, say, step};
 
 /// Options of `cargo xtask run`.
 #[derive(clap::Args)]
@@ -38,7 +38,7 @@ pub fn run(project: &Project, args: &Args) -> Result<ExitCode> {
     let mut agent = Command::new(project.agent());
     agent.stdin(Stdio::null());
     let status = if args.demo {
-        with_demo(&mut agent, &args.agent)?
+        with_demo(project, &mut agent, &args.agent)?
     } else {
         step(&format!("agent: starting {}", project.agent().display()));
         Job::start(agent.args(&args.agent), Stop::Group)?.wait()?
@@ -46,22 +46,28 @@ pub fn run(project: &Project, args: &Args) -> Result<ExitCode> {
     Ok(exit_code(status))
 }
 
-fn with_demo(agent: &mut Command, args: &[OsString]) -> Result<ExitStatus> {
+fn with_demo(project: &Project, agent: &mut Command, args: &[OsString]) -> Result<ExitStatus> {
     let mut demo = Demo::start()?;
     step(&format!("demo: gateway on http://{}", demo.gateway()));
     agent.arg("run").args(demo.agent_args());
-    let listen = match listen_argument(args) {
-        Some(listen) => listen.to_owned(),
-        None => {
-            let free = free_address()?.to_string();
-            agent.args(["--listen", &free]);
-            free
-        }
+    let (listen, plugin) = match listen_argument(args) {
+        Some(listen) => (listen.to_owned(), None),
+        None => (free_address()?.to_string(), rules_are_free(args).then(|| demo.plugin(&project.agent())).transpose()?),
+    };
+    match &plugin {
+        Some(plugin) => agent.args(plugin.agent_args(&listen)),
+        None if listen_argument(args).is_none() => agent.args(["--listen", &listen]),
+        None => agent,
     };
 
     step("agent: starting");
     let job = Job::start(agent.args(args), Stop::Group)?;
     if wait_until_ready(&job, &listen)? {
+        if let Some(plugin) = &plugin {
+            demo.enable(plugin, &listen)?;
+            step("demo: the plugin is enabled for orders and users; for all there is, as on the plugin's page:");
+            say(&plugin.line(&listen));
+        }
         demo.send_traffic();
         step(&format!("demo: look at http://{listen}/metrics (Ctrl-C ends all)"));
     }
@@ -80,6 +86,13 @@ fn listen_argument(args: &[OsString]) -> Option<&str> {
         arg.to_str()?.strip_prefix("--listen=").map(OsStr::new)
     });
     listen?.to_str()
+}
+
+/// Whether the person leaves to the demo who may change what is counted, and what is at first.
+fn rules_are_free(args: &[OsString]) -> bool {
+    let own = ["--auth-file", "--start-disabled", "--state-dir"];
+    let is_own = |arg: &str| own.iter().any(|own| arg.strip_prefix(own).is_some_and(|rest| !rest.starts_with('-')));
+    !args.iter().any(|arg| arg.to_str().is_some_and(is_own))
 }
 
 /// The agent's default port on loopback, or another one where that is taken.
@@ -139,6 +152,15 @@ mod tests {
         assert_eq!(listen(&["--listen=127.0.0.1:1", "--listen=127.0.0.1:2"]), address);
         assert_eq!(listen(&["--listen"]), None);
         assert_eq!(listen(&[]), None);
+    }
+
+    #[test]
+    fn the_persons_own_rules_take_the_place_of_the_demos() {
+        let free = |args: &[&str]| rules_are_free(&args.iter().map(OsString::from).collect::<Vec<_>>());
+        assert!(free(&[]) && free(&["--no-own-metrics"]));
+        for own in ["--auth-file=x", "--auth-file", "--start-disabled", "--state-dir=/tmp/x"] {
+            assert!(!free(&["-v", own]), "{own}");
+        }
     }
 
     #[test]

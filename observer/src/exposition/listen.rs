@@ -22,6 +22,8 @@ pub struct Listen {
     pub allow: Vec<IpNet>,
     /// Which paths are served (`paths=/a`); all but `/nginx_status` off the loopback when empty.
     pub paths: Vec<String>,
+    /// Whether reading takes no token here (`read=open`), whatever users there are.
+    pub reads_openly: bool,
     /// Host names under which clients reach it (`name=HOST`), besides its addresses and the host's own name.
     pub names: Vec<String>,
     /// Certificate and key for TLS.
@@ -61,7 +63,8 @@ pub enum NotAListener {
     Address(String),
     /// Not an option, or one for the other kind of address.
     #[error(
-        "{0:?} is no option here; there are allow=CIDR, paths=/PATH, name=HOST, cert=FILE, key=FILE, client-ca=FILE, and for unix: mode=0600"
+        "{0:?} is no option here; there are allow=CIDR, paths=/PATH, name=HOST, read=open, cert=FILE, key=FILE, \
+         client-ca=FILE, and for unix: mode=0600"
     )]
     Option(String),
     /// A value that cannot be read.
@@ -92,17 +95,27 @@ pub struct Exposed(String);
 
 /// Refuses listeners that other hosts reach where nothing says who may ask.
 pub fn check_exposed(listeners: &[Listen], allow: &[IpNet], has_users: bool) -> Result<(), Exposed> {
-    let is_exposed = |listen: &&Listen| !listen.is_local() && listen.allow.is_empty() && listen.tls.is_none();
-    match listeners.iter().find(is_exposed) {
-        Some(listen) if allow.is_empty() && !has_users => Err(Exposed(listen.to_string())),
-        _ => Ok(()),
+    let is_protected = |listen: &Listen| {
+        let asks_for_users = has_users && !listen.reads_openly;
+        listen.is_local() || !listen.allow.is_empty() || !allow.is_empty() || listen.tls.is_some() || asks_for_users
+    };
+    match listeners.iter().find(|listen| !is_protected(listen)) {
+        Some(listen) => Err(Exposed(listen.to_string())),
+        None => Ok(()),
     }
 }
 
 impl Listen {
     /// A listener without rules.
     pub fn tcp(address: SocketAddr) -> Self {
-        Listen { address: Address::Tcp(address), allow: Vec::new(), paths: Vec::new(), names: Vec::new(), tls: None }
+        Listen {
+            address: Address::Tcp(address),
+            allow: Vec::new(),
+            paths: Vec::new(),
+            reads_openly: false,
+            names: Vec::new(),
+            tls: None,
+        }
     }
 
     /// Whether only this host reaches it.
@@ -157,7 +170,8 @@ impl FromStr for Listen {
             (None, None, None) => None,
             _ => return Err(NotAListener::HalfTls),
         };
-        Ok(Listen { address, allow: options.allow, paths: options.paths, names: options.names, tls })
+        let Options { allow, paths, reads_openly, names, .. } = options;
+        Ok(Listen { address, allow, paths, reads_openly, names, tls })
     }
 }
 
@@ -165,6 +179,7 @@ impl FromStr for Listen {
 struct Options {
     allow: Vec<IpNet>,
     paths: Vec<String>,
+    reads_openly: bool,
     names: Vec<String>,
     mode: Option<u32>,
     cert: Option<PathBuf>,
@@ -182,6 +197,8 @@ impl Options {
             "paths" => return Err(unread("paths", value, "/metrics; once for each path")),
             "name" if !value.is_empty() => self.names.push(value.to_ascii_lowercase()),
             "name" => return Err(unread("name", value, "observer.example.com")),
+            "read" if value == "open" => self.reads_openly = true,
+            "read" => return Err(unread("read", value, "open")),
             "mode" => once(&mut self.mode, "mode", mode(value).ok_or_else(|| unread("mode", value, "0600"))?)?,
             "cert" => once(&mut self.cert, "cert", value.into())?,
             "key" => once(&mut self.key, "key", value.into())?,

@@ -19,7 +19,9 @@ fn options_follow_commas_and_repeat() {
     assert_eq!(listen.allow, ["10.0.0.0/24".parse().unwrap(), "fd00::1/128".parse::<IpNet>().unwrap()]);
     assert_eq!(listen.paths, ["/metrics", "/ready"]);
     assert_eq!(listen.names, ["obs.example"]);
-    assert!(!listen.is_local());
+    assert!(!listen.is_local() && !listen.reads_openly);
+    assert!(read("127.0.0.1:1,read=open").unwrap().reads_openly);
+    assert!(read("127.0.0.1:1,read=closed").is_err());
 }
 
 #[test]
@@ -82,6 +84,9 @@ fn other_hosts_are_served_only_by_somebodys_word() {
         assert_eq!(check(open, &[], true), Ok(()));
         assert_eq!(check(open, &["10.0.0.0/8".parse().unwrap()], false), Ok(()));
     }
+    // Users protect nothing where reading asks for none.
+    assert!(check("0.0.0.0:1,read=open", &[], true).is_err());
+    assert_eq!(check("0.0.0.0:1,read=open,allow=10.0.0.0/8", &[], true), Ok(()));
     for guarded in ["0.0.0.0:1,allow=10.0.0.0/8", "0.0.0.0:1,cert=c,key=k"] {
         assert_eq!(check(guarded, &[], false), Ok(()), "{guarded}");
     }

@@ -20,6 +20,7 @@ pub(super) struct Rules {
     paths: Vec<String>,
     /// Lower-cased.
     names: Vec<String>,
+    reads_openly: bool,
     has_tls: bool,
     is_local: bool,
     is_private: bool,
@@ -60,6 +61,7 @@ impl Rules {
             trusted: trusted.to_vec(),
             paths: listen.paths.clone(),
             names: listen.names.iter().cloned().chain(host).collect(),
+            reads_openly: listen.reads_openly,
             has_tls: listen.tls.is_some(),
             is_local: listen.is_local(),
             is_private: listen.is_private(),
@@ -73,6 +75,11 @@ impl Rules {
         }
         let is_under = |listed: &String| path.strip_prefix(listed.as_str()).is_some_and(|rest| rest.starts_with('/'));
         self.paths.iter().any(|listed| path == listed || (listed != "/" && is_under(listed)))
+    }
+
+    /// Whether reading takes no token.
+    pub(super) fn reads_openly(&self) -> bool {
+        self.reads_openly
     }
 
     /// Whether `path` stands in the listener's own list.

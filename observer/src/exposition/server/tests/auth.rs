@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::harness::{Served, Setup};
+use super::harness::{Served, Setup, ask};
 use crate::exposition::auth::{Role, add};
 
 struct Case {
@@ -41,6 +41,22 @@ fn the_metrics_need_a_token_and_root_and_readiness_none() {
     assert_eq!(case.served.ask_with("GET /metrics?x=1", &line).code(), 200);
     // A query is no place for a token.
     assert_eq!(case.served.ask(&format!("GET /metrics?token={}", case.token)).code(), 401);
+}
+
+#[test]
+fn a_listener_may_leave_reading_open_and_changes_closed() {
+    let dir = tempfile::tempdir().unwrap();
+    let file: PathBuf = dir.path().join("users");
+    let token = add(&file, "admin", Role::Admin).unwrap().reveal().to_owned();
+    let listen = vec!["127.0.0.1:0,read=open".into(), "127.0.0.1:0".into()];
+    let served = Setup { listen, auth_file: Some(&file), ..Setup::default() }.serve();
+    assert_eq!(served.ask("GET /metrics").code(), 200);
+    assert_eq!(served.ask("GET /plugins").code(), 200);
+    assert_eq!(served.ask_with("GET /plugins", "Via: kong\r\n").code(), 404);
+    assert_eq!(ask(served.addresses[1], "GET /metrics").code(), 401);
+    let delete = |line: &str| served.ask_with("DELETE /plugins/x", line);
+    assert_eq!(delete("").code(), 401);
+    assert_eq!(delete(&format!("Kong-Admin-Token: {token}\r\n")).code(), 404);
 }
 
 #[test]
