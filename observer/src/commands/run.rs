@@ -6,12 +6,13 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result};
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
 use crate::agent::{self, Inbox, Sink, Stop};
 use crate::capture::{Capture, realtime_offset_ns};
-use crate::cli::RunArgs;
+use crate::cli::{RunArgs, SurfaceArgs};
 use crate::event::Event;
 use crate::exposition::auth::Auth;
 use crate::exposition::listen;
@@ -19,9 +20,9 @@ use crate::exposition::plugins::Plugins;
 use crate::exposition::server::{self, Access, Bound, Limits, Pages, Readiness};
 use crate::host::selector::Selection;
 use crate::kong_admin::KongAdmin;
-use crate::metrics::{ConfigAges, ProcessMetrics};
+use crate::metrics::{ConfigAges, KongNode, ProcessMetrics};
 use crate::pipeline::{Pipeline, Reconfiguration};
-use crate::privileges;
+use crate::privileges::{self, Account};
 use crate::reload::{self, InUse, Message, Outlets};
 use crate::resolver;
 
@@ -39,11 +40,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     }
     let account = args.privileges.account()?;
     let in_use = super::load(&args.config)?;
-    let services = in_use.sourced.config().service_keys();
-    let plugins = Plugins::open(surface.state_dir.as_deref(), surface.start_disabled, services)?;
-    if let Some(account) = &account {
-        plugins.give_to(account)?;
-    }
+    let plugins = Arc::new(plugins(surface, &in_use, account.as_ref())?);
     let pipeline = super::pipeline(&args.config, &in_use, realtime_offset_ns());
     let registry = pipeline.metrics().registry().clone();
     registry.register(Box::new(ProcessMetrics::default())).context("cannot tell of the observer's own process")?;
@@ -54,7 +51,6 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let capture = Capture::start(selection.clone())?;
     privileges::give_up(account.as_ref())?;
 
-    let plugins = Arc::new(plugins);
     let (readiness, is_ready) = watch::channel(Readiness::Waiting("the first look at the host".into()));
     let pages = Pages {
         registry,
@@ -64,30 +60,36 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         auth: auth.map(Arc::new),
         plugins: Arc::clone(&plugins),
     };
-    let wanted =
-        Wanted { names: pipeline.names().map(str::to_owned).collect(), ages: pipeline.metrics().config_ages() };
-    let node = pipeline.metrics().kong_node();
-    let switched = Switched { pipeline, plugins: Arc::clone(&plugins), seen: 0 };
+    let wanted = Wanted::of(&pipeline);
+    let switched = Switched { pipeline, plugins, seen: 0 };
     let observer = Observer::start(capture, selection, switched, readiness)?;
     privileges::keep_reading_files()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(SERVING_THREADS)
-        .enable_all()
-        .on_thread_start(|| {
-            if let Err(error) = privileges::keep_nothing() {
-                log::error!("a thread that serves keeps its privileges: {error}");
-            }
-        })
-        .build()
-        .context("cannot start the serving threads")?;
-    if let (Some(kong_admin), Some(node)) = (super::kong_admin(&args.config), node) {
-        kong_admin.tell(node);
-    }
-    runtime.block_on(async {
+    serving_threads()?.block_on(async {
         observer.follow(background(in_use, super::kong_admin(&args.config), wanted)?);
         serve(listeners, pages, observer).await
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is enabled, and the services that can be. Its state is to be written by `account`.
+fn plugins(surface: &SurfaceArgs, in_use: &InUse, account: Option<&Account>) -> Result<Plugins> {
+    let services = in_use.sourced.config().service_keys();
+    let plugins = Plugins::open(surface.state_dir.as_deref(), surface.start_disabled, services)?;
+    if let Some(account) = account {
+        plugins.give_to(account)?;
+    }
+    Ok(plugins)
+}
+
+/// They read strangers' bytes, with no privilege left.
+fn serving_threads() -> Result<Runtime> {
+    let mut threads = tokio::runtime::Builder::new_multi_thread();
+    threads.worker_threads(SERVING_THREADS).enable_all().on_thread_start(|| {
+        if let Err(error) = privileges::keep_nothing() {
+            log::error!("a thread that serves keeps its privileges: {error}");
+        }
+    });
+    threads.build().context("cannot start the serving threads")
 }
 
 /// The pipeline's thread.
@@ -154,6 +156,14 @@ async fn serve(listeners: Vec<Bound>, pages: Pages, observer: Observer) -> Resul
 struct Wanted {
     names: Vec<String>,
     ages: ConfigAges,
+    node: Option<KongNode>,
+}
+
+impl Wanted {
+    fn of(pipeline: &Pipeline) -> Wanted {
+        let (names, metrics) = (pipeline.names().map(str::to_owned).collect(), pipeline.metrics());
+        Wanted { names, ages: metrics.config_ages(), node: metrics.kong_node() }
+    }
 }
 
 /// Starts what asks for names and looks after the configuration.
@@ -163,6 +173,9 @@ fn background(in_use: InUse, kong_admin: Option<KongAdmin>, wanted: Wanted) -> R
     let outlets = Outlets { notices: sender, resolver, ages: wanted.ages };
     let messages = reload::start(in_use, outlets);
     if let Some(kong_admin) = kong_admin {
+        if let Some(node) = wanted.node {
+            kong_admin.clone().tell(node);
+        }
         kong_admin.watch(messages.clone());
     }
     let mut hangup = signal(SignalKind::hangup())?;

@@ -83,6 +83,7 @@ fn attempt(path: &str, began_ns: u64, ended_ns: u64, status: u16) -> Attempt {
     let header_ns = (status > 0).then_some(ended_ns);
     Attempt {
         id: ExchangeId { socket: 2, number: began_ns },
+        consumer: None,
         peer: crate::event::Endpoint::Ip("10.0.0.9:80".parse().unwrap()),
         began_ns,
         ended_ns: Some(ended_ns),
