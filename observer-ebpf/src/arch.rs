@@ -2,7 +2,10 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
+use aya_ebpf::{
+    EbpfContext,
+    helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs},
+};
 
 use crate::{maps::offset, sockets};
 
@@ -21,6 +24,41 @@ impl Registers {
     fn word(&self, index: usize) -> u64 {
         // SAFETY: the verifier checks the load against `struct pt_regs`.
         unsafe { core::ptr::read_volatile((self.0 as *const u64).add(index)) }
+    }
+}
+
+/// The user's registers where a probe sits.
+pub struct ProbeRegisters(*const u64);
+
+impl ProbeRegisters {
+    /// Those that the program was called with.
+    #[inline(always)]
+    pub fn of(ctx: &impl EbpfContext) -> Self {
+        ProbeRegisters(ctx.as_ptr() as *const u64)
+    }
+
+    #[inline(always)]
+    fn word(&self, index: usize) -> u64 {
+        // SAFETY: the context of a probe is the registers (`struct pt_regs`).
+        unsafe { core::ptr::read_volatile(self.0.add(index)) }
+    }
+
+    /// One of the first four arguments.
+    #[inline(always)]
+    pub fn argument<const N: usize>(&self) -> u64 {
+        self.word(registers::ARGUMENTS[N])
+    }
+
+    /// The result.
+    #[inline(always)]
+    pub fn result(&self) -> u64 {
+        self.word(registers::RESULT)
+    }
+
+    /// The stack pointer.
+    #[inline(always)]
+    pub fn stack(&self) -> u64 {
+        self.word(registers::STACK)
     }
 }
 
@@ -46,6 +84,9 @@ mod registers {
     pub const NUMBER: usize = 15;
     pub const SECOND: usize = 13;
     pub const THIRD: usize = 12;
+    pub const STACK: usize = 19;
+    pub const RESULT: usize = 10;
+    pub const ARGUMENTS: [usize; 4] = [14, 13, 12, 11];
 }
 
 #[cfg(bpf_target_arch = "x86_64")]
@@ -65,6 +106,9 @@ mod registers {
     pub const SECOND: usize = 1;
     pub const THIRD: usize = 2;
     pub const PSTATE: usize = 33;
+    pub const STACK: usize = 31;
+    pub const RESULT: usize = 0;
+    pub const ARGUMENTS: [usize; 4] = [0, 1, 2, 3];
 }
 
 #[cfg(bpf_target_arch = "aarch64")]
@@ -119,6 +163,12 @@ impl Registers {
     #[inline(always)]
     fn number(&self) -> u64 {
         self.word(registers::NUMBER) & 0xffff_ffff
+    }
+
+    /// The stack pointer.
+    #[inline(always)]
+    pub fn stack(&self) -> u64 {
+        self.word(registers::STACK)
     }
 
     /// Whether a 32-bit program makes the call: its numbers and structures are others.

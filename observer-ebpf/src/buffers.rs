@@ -55,6 +55,18 @@ impl Source {
         Source { call, base: 0, length: 0, vectors: 0, count: 0 }
     }
 
+    /// So many bytes in a row.
+    #[inline(always)]
+    pub fn plain(base: u64, length: u64) -> Self {
+        Source { call: call::BUFFER, base, length, vectors: 0, count: 0 }
+    }
+
+    /// Pages of a file.
+    #[inline(always)]
+    pub fn pages() -> Self {
+        Source::unreadable(call::PAGES)
+    }
+
     #[inline(always)]
     pub fn is_readable(&self) -> bool {
         self.base != 0
@@ -287,8 +299,21 @@ fn last_buffer(bytes: u32, source: &Source) -> Option<(u64, u64)> {
     None
 }
 
+/// The description of a TLS alert in the clear that the call's first buffer begins with (RFC 8446, section 6).
 #[inline(always)]
-fn read<T: Copy>(from: u64) -> Option<T> {
+pub fn tls_alert(source: &Source, bytes: u32) -> Option<u8> {
+    const ALERT: u8 = 21;
+    const LENGTH: u8 = 2;
+    if !source.is_readable() || bytes < 7 || source.length < 7 {
+        return None;
+    }
+    let first = read::<[u8; 7]>(source.base)?;
+    (first[0] == ALERT && first[3] == 0 && first[4] == LENGTH).then_some(first[6])
+}
+
+/// Reads a value at a user's address.
+#[inline(always)]
+pub fn read<T: Copy>(from: u64) -> Option<T> {
     let mut value = core::mem::MaybeUninit::<T>::uninit();
     if read_bytes(value.as_mut_ptr().cast(), size_of::<T>() as u32, from) {
         // SAFETY: all of it was read, and any bytes are valid for the types used here.
@@ -299,7 +324,7 @@ fn read<T: Copy>(from: u64) -> Option<T> {
 }
 
 #[inline(always)]
-fn read_bytes(to: *mut u8, length: u32, from: u64) -> bool {
+pub fn read_bytes(to: *mut u8, length: u32, from: u64) -> bool {
     // SAFETY: the verifier checks `to` and `length`; a bad `from` fails without harm.
     unsafe { bpf_probe_read_user(to.cast(), length, from as *const _) == 0 }
 }

@@ -1,7 +1,7 @@
 //! The one place that puts records into the ring.
 
 use aya_ebpf::{
-    bindings::BPF_RB_NO_WAKEUP,
+    bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     helpers::generated::{bpf_get_current_pid_tgid, bpf_ktime_get_ns},
 };
 use observer_ebpf::{
@@ -11,11 +11,14 @@ use observer_ebpf::{
 
 use crate::{
     maps::{self, RECORDS},
-    sockets::{self, Sock, Socket},
+    sockets::{self, Sock, Socket, Stream},
 };
 
 /// The agent polls: a wake-up would cost the gateway more than all the rest.
 pub const QUIETLY: u64 = BPF_RB_NO_WAKEUP as u64;
+
+/// For what the agent should look at before it happens again.
+pub const AT_ONCE: u64 = BPF_RB_FORCE_WAKEUP as u64;
 
 /// The current task: process id above, thread id below.
 #[derive(Clone, Copy)]
@@ -46,14 +49,20 @@ impl Task {
 /// A header for the next record of `socket`.
 #[inline(always)]
 pub fn header(kind: u8, process: u8, task: Task, sk: Sock, socket: &mut Socket) -> Header {
-    let sequence = socket.sequence;
-    socket.sequence = sequence.wrapping_add(1);
+    header_of(kind, process, task, sockets::cookie(sk), &mut socket.stream)
+}
+
+/// A header for the next record of one layer of the socket with this cookie.
+#[inline(always)]
+pub fn header_of(kind: u8, process: u8, task: Task, socket: u64, stream: &mut Stream) -> Header {
+    let sequence = stream.sequence;
+    stream.sequence = sequence.wrapping_add(1);
     Header {
         kind,
         process,
         reserved: 0,
         sequence,
-        socket: sockets::cookie(sk),
+        socket,
         time_ns: now_ns(),
         process_id: task.process(),
         thread_id: task.thread(),
@@ -81,7 +90,7 @@ pub fn opened(sk: Sock, socket: &mut Socket, process: u8, task: Task, state: u8)
         entry.assume_init_mut()
     };
     record.header = header;
-    record.role = socket.role;
+    record.role = socket.stream.role;
     record.state = state;
     sockets::describe(sk, record);
     entry.submit(QUIETLY);

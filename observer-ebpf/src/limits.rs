@@ -40,3 +40,9 @@ pub const NAME_BYTES: usize = 16;
 
 /// Longest path of a UNIX socket (`sun_path`).
 pub const UNIX_PATH_BYTES: usize = 108;
+
+/// TLS connections whose plaintext is followed at once; as many as the agent keeps connections.
+pub const TLS_CONNECTIONS: u32 = 262_144;
+
+/// Kept bytes of an ALPN protocol's name: enough for `http/1.1`.
+pub const PROTOCOL_BYTES: usize = 8;

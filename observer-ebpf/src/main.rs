@@ -14,9 +14,14 @@ mod maps;
 mod processes;
 mod sockets;
 mod states;
+mod task_storage;
+mod tls;
 mod transfers;
 
-use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_ebpf::{
+    macros::{btf_tracepoint, uprobe, uretprobe},
+    programs::{BtfTracePointContext, ProbeContext, RetProbeContext},
+};
 use observer_ebpf::record::direction;
 
 /// `trace_sock_recv_length(sk, ret, flags)`, at the end of every receive on a socket.
@@ -59,6 +64,24 @@ pub fn sched_process_exec(_: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn sched_process_exit(_: BtfTracePointContext) -> i32 {
     processes::exited()
+}
+
+/// A function of a TLS library, where its arguments are still in their registers.
+#[uprobe]
+pub fn tls_entered(ctx: ProbeContext) -> u32 {
+    tls::entered(&ctx)
+}
+
+/// A function of a TLS library, where its result is in its register.
+#[uprobe]
+pub fn tls_left(ctx: ProbeContext) -> u32 {
+    tls::left(&ctx)
+}
+
+/// The same, behind its return: for functions without such a place.
+#[uretprobe]
+pub fn tls_returned(ctx: RetProbeContext) -> u32 {
+    tls::left(&ctx)
 }
 
 #[cfg(not(test))]

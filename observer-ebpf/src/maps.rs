@@ -3,14 +3,19 @@
 use aya_ebpf::{
     btf_maps::SkStorage,
     macros::{btf_map, map},
-    maps::{Array, PerCpuArray, RingBuf},
+    bindings::BPF_F_NO_PREALLOC,
+    maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
 use observer_ebpf::{
-    limits::{PROCESS_ENTRIES, PROCESSES_PER_ENTRY, RING_BYTES, WATCHED_NAMES},
+    limits::{PROCESS_ENTRIES, PROCESSES_PER_ENTRY, RING_BYTES, TLS_CONNECTIONS, WATCHED_NAMES},
     tables::{Loss, Name, Offsets, ProcessEntry},
 };
 
-use crate::sockets::Socket;
+use crate::{
+    sockets::Socket,
+    task_storage::TaskStorage,
+    tls::{Call, Key, Session},
+};
 
 /// Records for the agent, which polls: nothing here wakes it.
 #[map]
@@ -35,6 +40,14 @@ pub static LOSSES: PerCpuArray<u64> = PerCpuArray::with_max_entries(Loss::ALL.le
 /// What is known of each socket, kept by the kernel at the socket and freed with it.
 #[btf_map]
 pub static SOCKETS: SkStorage<Socket> = SkStorage::new();
+
+/// The call into a TLS library that each thread is in, kept by the kernel at the thread and freed with it.
+#[btf_map]
+pub static CALLS: TaskStorage<Call> = TaskStorage::new();
+
+/// TLS connections by process and `SSL *`. Room is taken as they come.
+#[map]
+pub static SESSIONS: HashMap<Key, Session> = HashMap::with_max_entries(TLS_CONNECTIONS, BPF_F_NO_PREALLOC);
 
 #[unsafe(no_mangle)]
 pub static OFFSETS: Offsets = Offsets {

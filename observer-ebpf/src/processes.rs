@@ -10,7 +10,7 @@ use observer_ebpf::{
 };
 
 use crate::{
-    emit::{self, QUIETLY, Task},
+    emit::{self, AT_ONCE, Task},
     maps::{self, NAMES, PROCESSES, RECORDS, offset},
     sockets::load,
 };
@@ -133,5 +133,6 @@ fn emit_change(what: u8, bits: u8, process_id: u32, thread_id: u32, parent_id: u
         parent_id,
         name: *name,
     });
-    entry.submit(QUIETLY);
+    // A new process gets its probes before it serves.
+    entry.submit(AT_ONCE);
 }

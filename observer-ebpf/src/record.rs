@@ -1,6 +1,6 @@
 //! Records in the ring buffer. Native byte order; times are nanoseconds of `CLOCK_MONOTONIC`.
 
-use crate::limits::{NAME_BYTES, TAIL_BYTES, UNIX_PATH_BYTES};
+use crate::limits::{NAME_BYTES, PROTOCOL_BYTES, TAIL_BYTES, UNIX_PATH_BYTES};
 #[cfg(not(target_arch = "bpf"))]
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -14,6 +14,28 @@ pub mod kind {
     pub const STATE: u8 = 3;
     /// A process began, changed or ended: [`super::Process`].
     pub const PROCESS: u8 = 4;
+    /// A TLS connection's handshake went on: [`super::Handshake`].
+    pub const HANDSHAKE: u8 = 5;
+}
+
+/// Whose bytes a [`Data`] record tells of; each layer of a socket has offsets and numbers of its own.
+pub mod layer {
+    /// The socket's.
+    pub const SOCKET: u8 = 0;
+    /// The plaintext that a TLS library took in or handed out.
+    pub const TLS: u8 = 1;
+}
+
+/// What happened in a handshake; the field [`Handshake::what`].
+pub mod handshake {
+    /// The first call for it ended.
+    pub const BEGUN: u8 = 1;
+    /// It is done.
+    pub const DONE: u8 = 2;
+    /// A peer sent an alert in the clear (RFC 8446, section 6).
+    pub const ALERT: u8 = 3;
+    /// A protocol was agreed on (RFC 7301).
+    pub const ALPN: u8 = 4;
 }
 
 /// Which way bytes moved, seen from the watched process.
@@ -133,8 +155,8 @@ pub struct Data {
     pub call: u8,
     /// Bytes of [`Data::tail`] in use; 0 where the sample holds the whole call, or the end is not known.
     pub tail_bytes: u8,
-    /// Keeps the layout free of hidden padding.
-    pub reserved: u8,
+    /// One of [`layer`].
+    pub layer: u8,
     /// Bytes that left the receive queue unseen just before this call (a `splice` out of the socket).
     pub unseen_bytes: u32,
     /// The call's last bytes.
@@ -181,8 +203,32 @@ pub struct Process {
     pub name: [u8; NAME_BYTES],
 }
 
+/// A step of a TLS handshake.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(target_arch = "bpf"), derive(FromBytes, IntoBytes, KnownLayout, Immutable))]
+pub struct Handshake {
+    /// Kind [`kind::HANDSHAKE`]; the number is one of the layer [`layer::TLS`].
+    pub header: Header,
+    /// When the first call for it began.
+    pub began_ns: u64,
+    /// One of [`handshake`].
+    pub what: u8,
+    /// One of [`direction`], of an alert.
+    pub direction: u8,
+    /// The alert's description.
+    pub alert: u8,
+    /// Bytes of [`Handshake::protocol`] in use; longer names are cut.
+    pub protocol_bytes: u8,
+    /// The protocol agreed on.
+    pub protocol: [u8; PROTOCOL_BYTES],
+    /// Keeps the layout free of hidden padding.
+    pub reserved: u32,
+}
+
 const _: () = {
     assert!(size_of::<Header>() == 32);
+    assert!(size_of::<Handshake>() == 32 + 24);
     assert!(size_of::<Opened>() == 32 + 16 + 32 + 112);
     assert!(size_of::<Data>() == 32 + 32);
     assert!(size_of::<StateChange>() == 32 + 32);

@@ -29,31 +29,54 @@ const SOCK_STREAM: u16 = 1;
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Socket {
-    /// Bytes received since the socket was met.
+    /// The bytes that the socket itself moves.
+    pub stream: Stream,
+    /// The TLS library's connection whose ciphertext it carries (`SSL *`).
+    pub ssl: u64,
+    /// The process that has it.
+    pub ssl_process: u32,
+    /// `tcp_sock.copied_seq` after the last receive.
+    pub copied: u32,
+    /// Not a stream that could carry HTTP.
+    pub ignored: u8,
+    /// The record that announces the socket went out.
+    pub announced: u8,
+    /// `copied` is set.
+    pub copied_known: u8,
+    /// It carries ciphertext whose plaintext is seen elsewhere.
+    pub encrypted: u8,
+    /// The peer reset the connection, and the process has not closed it yet.
+    pub was_reset: u8,
+    pub reserved: [u8; 3],
+}
+
+/// Bytes both ways, in one layer of a connection.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Stream {
+    /// Bytes received since the connection was met.
     pub received: u64,
-    /// Bytes sent since the socket was met.
+    /// Bytes sent since then.
     pub sent: u64,
     /// Records tried so far.
     pub sequence: u32,
     /// Bytes that may still be sampled in this turn.
     pub budget: u32,
-    /// `tcp_sock.copied_seq` after the last receive.
-    pub copied: u32,
     /// [`role`]; of the socket's first sight.
     pub role: u8,
     /// Direction of the current turn.
     pub turn: u8,
-    /// Not a stream that could carry HTTP.
-    pub ignored: u8,
-    /// The record that announces the socket went out.
-    pub announced: u8,
     /// After a 101: bytes are counted, none sampled.
     pub counted_only: u8,
-    /// `copied` is set.
-    pub copied_known: u8,
-    /// The peer reset the connection, and the process has not closed it yet.
-    pub was_reset: u8,
-    pub reserved: u8,
+    pub reserved: [u8; 5],
+}
+
+impl Stream {
+    /// One that moved nothing yet.
+    #[inline(always)]
+    pub fn new(role: u8) -> Self {
+        Stream { received: 0, sent: 0, sequence: 0, budget: 0, role, turn: 0, counted_only: 0, reserved: [0; 5] }
+    }
 }
 
 /// The state kept at `sk`, if it was met.
@@ -66,19 +89,16 @@ pub fn known(sk: Sock) -> Option<&'static mut Socket> {
 #[inline(always)]
 pub fn meet(ctx: &BtfTracePointContext, sk: Sock, role: u8) -> Option<&'static mut Socket> {
     let mut first = Socket {
-        received: 0,
-        sent: 0,
-        sequence: 0,
-        budget: 0,
+        stream: Stream::new(role),
+        ssl: 0,
+        ssl_process: 0,
         copied: 0,
-        role,
-        turn: 0,
         ignored: u8::from(!is_stream(sk)),
         announced: 0,
-        counted_only: 0,
         copied_known: 0,
+        encrypted: 0,
         was_reset: 0,
-        reserved: 0,
+        reserved: [0; 3],
     };
     let socket = storage(sk, &mut first, BPF_SK_STORAGE_GET_F_CREATE as u64);
     if socket.is_none() && maps::lost(Loss::SocketStateFull) == 1 {

@@ -11,6 +11,7 @@ use crate::{
     maps::{self, RECORDS, offset},
     processes,
     sockets::{self, Sock, Socket},
+    tls,
 };
 
 // include/net/tcp_states.h
@@ -57,10 +58,11 @@ pub fn changed(ctx: &BtfTracePointContext) -> i32 {
 #[inline(always)]
 pub fn destroyed(ctx: &BtfTracePointContext) -> i32 {
     let sk: Sock = ctx.arg::<*const core::ffi::c_void>(0);
-    if let Some(socket) = sockets::known(sk)
-        && socket.was_reset != 0
-    {
-        emit_change(sk, socket, TCP_CLOSE, TCP_CLOSE);
+    if let Some(socket) = sockets::known(sk) {
+        if socket.was_reset != 0 {
+            emit_change(sk, socket, TCP_CLOSE, TCP_CLOSE);
+        }
+        tls::forget(sk, socket);
     }
     0
 }

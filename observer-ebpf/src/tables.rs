@@ -11,6 +11,34 @@ pub mod process {
     pub const WATCHED: u8 = 1;
     /// The process stays watched when it executes another program.
     pub const KEEP_ON_EXEC: u8 = 2;
+    /// Probes sit in the process's TLS library, or in that of the process that forked it.
+    pub const TLS: u8 = 4;
+}
+
+/// Functions of a TLS library; the cookie that its probes bear.
+pub mod function {
+    /// `int SSL_read(SSL *, void *, int)`
+    pub const READ: u64 = 1;
+    /// `int SSL_write(SSL *, const void *, int)`
+    pub const WRITE: u64 = 2;
+    /// `int SSL_read_ex(SSL *, void *, size_t, size_t *)`
+    pub const READ_EX: u64 = 3;
+    /// `int SSL_write_ex(SSL *, const void *, size_t, size_t *)`
+    pub const WRITE_EX: u64 = 4;
+    /// `int SSL_read_early_data(SSL *, void *, size_t, size_t *)`
+    pub const READ_EARLY: u64 = 5;
+    /// `int SSL_write_early_data(SSL *, const void *, size_t, size_t *)`
+    pub const WRITE_EARLY: u64 = 6;
+    /// `ossl_ssize_t SSL_sendfile(SSL *, int, off_t, size_t, int)`
+    pub const SENDFILE: u64 = 7;
+    /// `int SSL_do_handshake(SSL *)`
+    pub const HANDSHAKE: u64 = 8;
+    /// `int SSL_shutdown(SSL *)`
+    pub const SHUTDOWN: u64 = 9;
+    /// `int SSL_peek(SSL *, void *, int)`, and its other form: they move nothing.
+    pub const PEEK: u64 = 10;
+    /// `void SSL_get0_alpn_selected(const SSL *, const unsigned char **, unsigned *)`
+    pub const ALPN: u64 = 11;
 }
 
 /// Bits of a port's byte in the port table.
@@ -91,12 +119,21 @@ pub enum Loss {
     IoUring = 4,
     /// A 32-bit process moved bytes.
     CompatCall = 5,
+    /// A TLS library moved plaintext of a connection whose socket was never seen inside its calls.
+    TlsSocketUnknown = 6,
 }
 
 impl Loss {
     /// Every reason, in the order of its index.
-    pub const ALL: [Loss; 6] =
-        [Loss::RingFull, Loss::SocketStateFull, Loss::CopyFailed, Loss::UnsampledCall, Loss::IoUring, Loss::CompatCall];
+    pub const ALL: [Loss; 7] = [
+        Loss::RingFull,
+        Loss::SocketStateFull,
+        Loss::CopyFailed,
+        Loss::UnsampledCall,
+        Loss::IoUring,
+        Loss::CompatCall,
+        Loss::TlsSocketUnknown,
+    ];
 
     /// The reason's name as a label's value.
     pub const fn name(self) -> &'static str {
@@ -107,6 +144,7 @@ impl Loss {
             Loss::UnsampledCall => "unsampled_call",
             Loss::IoUring => "io_uring",
             Loss::CompatCall => "compat_call",
+            Loss::TlsSocketUnknown => "tls_socket_unknown",
         }
     }
 }

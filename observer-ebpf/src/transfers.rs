@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use aya_ebpf::programs::BtfTracePointContext;
 use observer_ebpf::{
     limits::{REQUEST_TURN_BYTES, RESPONSE_TURN_BYTES, SAMPLE_SIZES},
-    record::{Data, call, direction, kind, role},
+    record::{Data, Header, call, direction, kind, layer, role},
     tables::{Loss, process},
 };
 
@@ -14,7 +14,8 @@ use crate::{
     emit::{self, Task},
     maps::{self, offset},
     processes,
-    sockets::{self, Sock, Socket},
+    sockets::{self, Sock, Socket, Stream},
+    tls,
 };
 
 const SAMPLE_MAX: u32 = SAMPLE_SIZES[SAMPLE_SIZES.len() - 1];
@@ -51,47 +52,71 @@ pub fn moved(ctx: &BtfTracePointContext, way: u8) -> i32 {
     if socket.announced == 0 {
         emit::opened(sk, socket, bits, task, sockets::state(sk));
     }
+    if bits & process::TLS != 0 {
+        tls::moved_inside(sk, socket, task);
+    }
+    if socket.encrypted != 0 && result > 0 {
+        tls::ciphertext(task, way, result as u32);
+        return 0;
+    }
     record(sk, socket, bits, task, way, result, flags);
     0
 }
 
+/// Where a record's bytes come from.
+#[derive(Clone, Copy)]
+pub struct Origin {
+    /// One of [`layer`].
+    pub layer: u8,
+    /// See [`Data::unseen_bytes`].
+    pub unseen_bytes: u32,
+}
+
+/// A layer's next record of bytes moved, and the stream brought up to date.
 #[inline(always)]
-fn record(sk: Sock, socket: &mut Socket, bits: u8, task: Task, way: u8, result: i32, flags: i32) {
+pub fn record_of(stream: &mut Stream, header: Header, origin: Origin, way: u8, result: i32, source: &Source) {
     let bytes = if result > 0 { result as u32 } else { 0 };
-    let unseen_bytes = if way == direction::RECEIVED { unseen(sk, socket, bytes) } else { 0 };
     let offset = if way == direction::RECEIVED {
-        socket.received += u64::from(unseen_bytes);
-        let offset = socket.received;
-        socket.received += u64::from(bytes);
+        let offset = stream.received;
+        stream.received += u64::from(bytes);
         offset
     } else {
-        let offset = socket.sent;
-        socket.sent += u64::from(bytes);
+        let offset = stream.sent;
+        stream.sent += u64::from(bytes);
         offset
     };
-    let source = if bytes == 0 || flags & MSG_TRUNC != 0 || socket.counted_only != 0 {
-        Source::none()
-    } else {
-        buffers::locate()
-    };
-    count_unsampled(&source);
-    let wanted = take(socket, way, bytes, &source);
+    let wanted = take(stream, way, bytes, source);
     let data = Data {
-        header: emit::header(kind::DATA, bits, task, sk, socket),
+        header,
         offset,
         result,
         sample_bytes: wanted,
         direction: way,
         call: source.call,
         tail_bytes: 0,
-        reserved: 0,
-        unseen_bytes,
+        layer: origin.layer,
+        unseen_bytes: origin.unseen_bytes,
         tail: [0; 8],
     };
-    let upgraded = buffers::emit(data, bytes, &source);
-    if upgraded && carries_responses(socket.role, way) {
-        socket.counted_only = 1;
+    let upgraded = buffers::emit(data, bytes, source);
+    if upgraded && carries_responses(stream.role, way) {
+        stream.counted_only = 1;
     }
+}
+
+#[inline(always)]
+fn record(sk: Sock, socket: &mut Socket, bits: u8, task: Task, way: u8, result: i32, flags: i32) {
+    let bytes = if result > 0 { result as u32 } else { 0 };
+    let unseen_bytes = if way == direction::RECEIVED { unseen(sk, socket, bytes) } else { 0 };
+    socket.stream.received += u64::from(unseen_bytes);
+    let source = if bytes == 0 || flags & MSG_TRUNC != 0 || socket.stream.counted_only != 0 {
+        Source::none()
+    } else {
+        buffers::locate()
+    };
+    count_unsampled(&source);
+    let header = emit::header(kind::DATA, bits, task, sk, socket);
+    record_of(&mut socket.stream, header, Origin { layer: layer::SOCKET, unseen_bytes }, way, result, &source);
 }
 
 /// Bytes that left the receive queue since the last receive without a call that this program sees: a `splice` out of
@@ -134,25 +159,25 @@ fn carries_responses(role: u8, way: u8) -> bool {
 
 /// How many of the call's first bytes to sample; takes them from the turn's budget.
 #[inline(always)]
-fn take(socket: &mut Socket, way: u8, bytes: u32, source: &Source) -> u32 {
+fn take(stream: &mut Stream, way: u8, bytes: u32, source: &Source) -> u32 {
     if bytes == 0 {
         return 0;
     }
-    let responses = carries_responses(socket.role, way);
-    let is_new_turn = socket.turn != way;
-    socket.turn = way;
+    let responses = carries_responses(stream.role, way);
+    let is_new_turn = stream.turn != way;
+    stream.turn = way;
     if !source.is_readable() {
         return 0;
     }
     // Answers to pipelined requests follow each other without a read between them.
     let begins_message = is_new_turn
-        || (socket.budget < bytes
+        || (stream.budget < bytes
             && if responses { buffers::begins_a_response(source) } else { buffers::begins_a_request(source) });
     if begins_message {
-        socket.budget = if responses { RESPONSE_TURN_BYTES } else { REQUEST_TURN_BYTES };
+        stream.budget = if responses { RESPONSE_TURN_BYTES } else { REQUEST_TURN_BYTES };
     }
-    let budget = if begins_message && responses { SAMPLE_MAX } else { socket.budget };
+    let budget = if begins_message && responses { SAMPLE_MAX } else { stream.budget };
     let wanted = if budget < bytes { budget } else { bytes };
-    socket.budget = socket.budget.saturating_sub(wanted);
+    stream.budget = stream.budget.saturating_sub(wanted);
     wanted
 }

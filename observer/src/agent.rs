@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -139,7 +138,7 @@ impl Rounds {
             sink.round()?;
             // Nobody is woken by a record, so the pause grows only as far as freshness allows.
             self.pause = if records > 0 { SHORT_PAUSE } else { (self.pause * 2).min(LONG_PAUSE) };
-            thread::sleep(self.pause);
+            capture.wait(self.pause);
         }
         capture.drain(|event| sink.take(event));
         sink.round()

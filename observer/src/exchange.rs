@@ -128,6 +128,10 @@ pub enum Unobserved {
     ProcessEnded,
     /// There was no room to keep it.
     TableFull,
+    /// It is encrypted, and nothing hands out the plaintext.
+    Encrypted,
+    /// It is HTTP/2.
+    Http2,
 }
 
 impl Unobserved {
@@ -142,6 +146,8 @@ impl Unobserved {
             Unobserved::OutOfStep => "out_of_step",
             Unobserved::ProcessEnded => "process_ended",
             Unobserved::TableFull => "table_full",
+            Unobserved::Encrypted => "tls_unreadable",
+            Unobserved::Http2 => "http2",
         }
     }
 }

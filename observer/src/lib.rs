@@ -8,6 +8,7 @@ pub mod privileges;
 pub mod agent;
 pub mod capture;
 pub mod host;
+pub mod tls;
 pub mod resolver;
 pub mod reload;
 pub mod kong_admin;

@@ -76,7 +76,7 @@ impl Client {
 
     /// Waits until the server has read everything sent so far. TCP on loopback only.
     pub fn until_read(&mut self) -> Result<()> {
-        let Socket::Tcp(stream) = self.wire.stream() else {
+        let Some(stream) = self.wire.stream().tcp() else {
             bail!("only TCP sockets are listed with what their peers have not read");
         };
         let (local, remote) = (stream.local_addr()?, stream.peer_addr()?);

@@ -31,6 +31,9 @@ const COUNTING_LIMIT: Duration = Duration::from_secs(5);
 /// Set to anything, it makes each case tell when it is done.
 const PROGRESS: &str = "OBSERVER_TESTS_PROGRESS";
 
+/// A pass of nginx's event loop in which it decrypts and encrypts lasts so many times as long, at most.
+const TLS_PASS: u32 = 8;
+
 const UNATTRIBUTED: &str = "observer_unattributed_requests_total";
 
 /// How a case's numbers are known.
@@ -59,10 +62,23 @@ pub struct Case {
     longest_pass: Duration,
 }
 
+/// Where nginx speaks TLS.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Link {
+    /// With clients, in these versions (`ssl_protocols`).
+    pub client_tls: Option<&'static str>,
+    /// With upstreams.
+    pub upstream_tls: bool,
+}
+
+/// TLS wherever it can be.
+pub const TLS: Link = Link { client_tls: Some("TLSv1.3"), upstream_tls: true };
+
 /// One family, its benches run one after the other.
 #[derive(Debug)]
 pub struct Family {
     name: &'static str,
+    link: Link,
     outcomes: Vec<(Case, Result<()>)>,
     _alone: Alone,
 }
@@ -156,14 +172,30 @@ impl Case {
 impl Family {
     /// Waits until no other test runs.
     pub fn new(name: &'static str) -> Result<Self> {
-        Ok(Self { name, outcomes: Vec::new(), _alone: alone()? })
+        Self::over(name, Link::default())
+    }
+
+    /// The same over TLS.
+    pub fn over(name: &'static str, link: Link) -> Result<Self> {
+        Ok(Self { name, link, outcomes: Vec::new(), _alone: alone()? })
+    }
+
+    /// What nginx speaks.
+    pub fn link(&self) -> Link {
+        self.link
     }
 
     /// Starts nginx with `directives` in its server, a scripted upstream behind `/alpha/`, and an agent. Requests under
     /// `/own/` and `/static/` that nginx answers itself are those services', and so are the files in their folders.
     pub fn bench(&mut self, configure: impl FnOnce(Config) -> Config) -> Result<Bench<'_>> {
-        let upstream = Upstream::ipv4()?;
-        let config = Config::new()?.service("alpha", upstream.address());
+        let upstream = if self.link.upstream_tls { Upstream::tls()? } else { Upstream::ipv4()? };
+        let mut config = Config::new()?.service("alpha", upstream.address());
+        if let Some(versions) = self.link.client_tls {
+            config = config.tls(versions);
+        }
+        if self.link.upstream_tls {
+            config = config.upstream_tls();
+        }
         let nginx = configure(config).start()?;
         for folder in ["own", "static"] {
             fs::create_dir(nginx.files().join(folder))?;
@@ -300,7 +332,11 @@ impl Bench<'_> {
         self.logged = self.nginx.log_so_far()?.len();
         driven?;
         let lines = lines?;
-        let judged = judge(case, &self.services, &lines, &grown);
+        let mut case = case.clone();
+        if self.family.link != Link::default() {
+            case.longest_pass *= TLS_PASS;
+        }
+        let judged = judge(&case, &self.services, &lines, &grown);
         judged.with_context(|| format!("{}\nthe agent's stderr:\n{}", briefly(&lines), self.agent.stderr()))?;
         Ok(lines)
     }

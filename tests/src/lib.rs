@@ -9,6 +9,7 @@ pub mod wait;
 pub mod netstat;
 pub mod process;
 pub mod socket;
+pub mod tls;
 pub mod wire;
 
 pub mod client;

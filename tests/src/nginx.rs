@@ -15,6 +15,7 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::netstat;
+use crate::tls;
 use crate::process::{Process, children, signal_pid};
 use crate::wait::{PATIENCE, until, until_true};
 use access_log::Line;
@@ -40,6 +41,10 @@ impl Nginx {
         let prefix = TempDir::new()?;
         fs::create_dir(prefix.path().join("files"))?;
         fs::write(prefix.path().join("nginx.conf"), config.text())?;
+        if config.tls.is_some() {
+            tls::write_certificate(prefix.path())?;
+            tls::speak_on(config.port, true);
+        }
         let master = spawn(&config, prefix.path())?;
         let mut nginx = Self { config, prefix, master, elsewhere: None };
         nginx.until_serving()?;
@@ -217,6 +222,7 @@ impl Nginx {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
+        tls::speak_on(self.config.port, false);
         let workers = children(self.pid(), WORKER_TITLE).unwrap_or_default();
         if let Some(master) = self.elsewhere {
             let _ = signal_pid(master, Signal::SIGTERM);

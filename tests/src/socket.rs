@@ -10,6 +10,8 @@ use std::time::Duration;
 use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt};
 
+use crate::tls::Tls;
+
 /// Where a server listens. Printed in nginx's notation: `127.0.0.1:80`, `[::1]:80`, `unix:/path`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
@@ -35,12 +37,17 @@ pub enum Socket {
     Tcp(TcpStream),
     /// UNIX.
     Unix(UnixStream),
+    /// TLS over TCP.
+    Tls(Box<Tls>),
 }
 
 impl Socket {
-    /// Connects, without Nagle's delay.
+    /// Connects, without Nagle's delay; over TLS to a port that [`crate::tls::is_spoken_on`].
     pub fn connect(address: &Address) -> io::Result<Self> {
         match address {
+            Address::Tcp(address) if crate::tls::is_spoken_on(address.port()) => {
+                Ok(Self::Tls(Box::new(Tls::connect(TcpStream::connect(address)?)?)))
+            }
             Address::Tcp(address) => {
                 let stream = TcpStream::connect(address)?;
                 stream.set_nodelay(true)?;
@@ -50,18 +57,29 @@ impl Socket {
         }
     }
 
+    /// The TCP socket, under TLS if need be; `None` for a UNIX socket.
+    pub fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(stream) => Some(stream),
+            Self::Tls(stream) => Some(stream.tcp()),
+            Self::Unix(_) => None,
+        }
+    }
+
     /// Makes the receive buffer small and keeps the kernel from enlarging it (`SO_RCVBUF`).
     pub fn set_receive_buffer(&self, bytes: usize) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => Ok(setsockopt(stream, sockopt::RcvBuf, &bytes)?),
+            Self::Tls(stream) => Ok(setsockopt(stream.tcp(), sockopt::RcvBuf, &bytes)?),
             Self::Unix(stream) => Ok(setsockopt(stream, sockopt::RcvBuf, &bytes)?),
         }
     }
 
-    /// A second handle to the same socket.
+    /// A second handle to the same socket; of TLS to the socket under it, to end it.
     pub fn try_clone(&self) -> io::Result<Self> {
         Ok(match self {
             Self::Tcp(stream) => Self::Tcp(stream.try_clone()?),
+            Self::Tls(stream) => Self::Tcp(stream.tcp().try_clone()?),
             Self::Unix(stream) => Self::Unix(stream.try_clone()?),
         })
     }
@@ -69,6 +87,7 @@ impl Socket {
     /// Ends one or both directions in an orderly way.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         match self {
+            Self::Tls(stream) => stream.tcp().shutdown(how),
             Self::Tcp(stream) => stream.shutdown(how),
             Self::Unix(stream) => stream.shutdown(how),
         }
@@ -80,6 +99,10 @@ impl Socket {
             Self::Tcp(stream) => {
                 stream.set_read_timeout(Some(limit))?;
                 stream.set_write_timeout(Some(limit))
+            }
+            Self::Tls(stream) => {
+                stream.tcp().set_read_timeout(Some(limit))?;
+                stream.tcp().set_write_timeout(Some(limit))
             }
             Self::Unix(stream) => {
                 stream.set_read_timeout(Some(limit))?;
@@ -93,6 +116,7 @@ impl Socket {
         let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
         match self {
             Self::Tcp(stream) => Ok(setsockopt(stream, sockopt::Linger, &at_once)?),
+            Self::Tls(stream) => Ok(setsockopt(stream.tcp(), sockopt::Linger, &at_once)?),
             Self::Unix(_) => Err(io::Error::other("a UNIX socket cannot be reset")),
         }
     }
@@ -103,6 +127,7 @@ impl Read for Socket {
         match self {
             Self::Tcp(stream) => stream.read(buffer),
             Self::Unix(stream) => stream.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
         }
     }
 }
@@ -112,11 +137,15 @@ impl Write for Socket {
         match self {
             Self::Tcp(stream) => stream.write(bytes),
             Self::Unix(stream) => stream.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => Ok(()),
+            Self::Tls(stream) => stream.flush(),
+        }
     }
 }
 

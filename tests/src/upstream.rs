@@ -14,6 +14,7 @@ use std::thread::{self, JoinHandle};
 use anyhow::{Context, Result, ensure};
 
 use crate::socket::{Address, Socket};
+use crate::tls::Tls;
 use crate::wait::PATIENCE;
 use crate::wire::{Framing, Wire};
 use script::{After, Script};
@@ -39,6 +40,17 @@ impl Upstream {
     /// On 127.0.0.1.
     pub fn ipv4() -> Result<Self> {
         Self::tcp("127.0.0.1:0")
+    }
+
+    /// On 127.0.0.1, over TLS.
+    pub fn tls() -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").context("listen on 127.0.0.1")?;
+        let address = Address::Tcp(listener.local_addr()?);
+        Ok(Self::serve(address, move || {
+            let (stream, _) = listener.accept()?;
+            stream.set_nodelay(true)?;
+            Ok(Socket::Tls(Box::new(Tls::accept(stream)?)))
+        }))
     }
 
     /// On ::1.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use observer_tests::conformance::{Bench, Case, Family};
+use observer_tests::conformance::{Bench, Case, Family, TLS};
 use observer_tests::nginx::config::Config;
 use observer_tests::request::content;
 use observer_tests::{Body, Client, Request};
@@ -12,7 +12,15 @@ const MIB: usize = 1 << 20;
 
 #[test]
 fn conformance() -> Result<()> {
-    let mut family = Family::new("request heads and bodies")?;
+    run(Family::new("request heads and bodies")?)
+}
+
+#[test]
+fn conformance_over_tls() -> Result<()> {
+    run(Family::over("request heads and bodies, over TLS 1.3 on both sides", TLS)?)
+}
+
+fn run(mut family: Family) -> Result<()> {
     let mut bench = family.bench(|config: Config| {
         config
             .http("proxy_cache_path cache keys_zone=z:1m;")

@@ -1,13 +1,21 @@
 //! Pipelined requests: any number of them in one segment, or cut anywhere.
 
 use anyhow::Result;
-use observer_tests::conformance::{Bench, Case, Family};
+use observer_tests::conformance::{Bench, Case, Family, TLS};
 use observer_tests::nginx::config::Config;
 use observer_tests::{Body, Client, Request};
 
 #[test]
 fn conformance() -> Result<()> {
-    let mut family = Family::new("pipelined requests")?;
+    run(Family::new("pipelined requests")?)
+}
+
+#[test]
+fn conformance_over_tls() -> Result<()> {
+    run(Family::over("pipelined requests, over TLS 1.3 on both sides", TLS)?)
+}
+
+fn run(mut family: Family) -> Result<()> {
     let mut bench = family.bench(|config: Config| {
         config.location("/own/", "return 200 done;").location("/own/missing/", "root files;")
     })?;

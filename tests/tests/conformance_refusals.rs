@@ -4,14 +4,22 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
-use observer_tests::conformance::{Bench, Case, Family};
+use observer_tests::conformance::{Bench, Case, Family, TLS};
 use observer_tests::nginx::config::Config;
 use observer_tests::request::content;
 use observer_tests::{Client, Request};
 
 #[test]
 fn conformance() -> Result<()> {
-    let mut family = Family::new("requests that the gateway refuses")?;
+    run(Family::new("requests that the gateway refuses")?)
+}
+
+#[test]
+fn conformance_over_tls() -> Result<()> {
+    run(Family::over("requests that the gateway refuses, over TLS 1.3 on both sides", TLS)?)
+}
+
+fn run(mut family: Family) -> Result<()> {
     let mut bench = family.bench(|config: Config| {
         config
             .server("client_header_timeout 300ms; client_body_timeout 300ms; large_client_header_buffers 4 8k;")

@@ -1,7 +1,15 @@
-//! The agent's only unsafe code: a type of the shared ABI as a table's entry.
-#![allow(unsafe_code, reason = "aya asks for a promise that a type's bytes may be copied")]
+//! The agent's only unsafe code: a type of the shared ABI as a table's entry, and two calls of the kernel that aya does
+//! not make.
+#![allow(unsafe_code, reason = "aya asks for a promise that a type's bytes may be copied; bpf(2) has no safe wrapper")]
 
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use aya_obj::generated::bpf_insn;
+use nix::libc;
 use observer_ebpf::tables::{OFFSET_WORDS, Offsets};
+use zerocopy::{Immutable, IntoBytes};
 
 /// [`Offsets`] as the kernel part's constant.
 #[repr(transparent)]
@@ -15,4 +23,104 @@ impl From<Offsets> for OffsetWords {
     fn from(offsets: Offsets) -> Self {
         OffsetWords(zerocopy::transmute!(offsets))
     }
+}
+
+// include/uapi/linux/bpf.h
+const BPF_PROG_LOAD: libc::c_long = 5;
+const BPF_LINK_CREATE: libc::c_long = 28;
+const BPF_PROG_TYPE_KPROBE: u32 = 2;
+const BPF_TRACE_UPROBE_MULTI: u32 = 48;
+const BPF_F_UPROBE_MULTI_RETURN: u32 = 1;
+
+/// The beginning of `union bpf_attr` for `BPF_PROG_LOAD`.
+#[repr(C)]
+#[derive(Default, IntoBytes, Immutable)]
+struct ProgramAttributes {
+    prog_type: u32,
+    insn_cnt: u32,
+    insns: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log_buf: u64,
+    kern_version: u32,
+    prog_flags: u32,
+    prog_name: [u8; 16],
+    prog_ifindex: u32,
+    expected_attach_type: u32,
+}
+
+/// The beginning of `union bpf_attr` for `BPF_LINK_CREATE` with `BPF_TRACE_UPROBE_MULTI`.
+#[repr(C)]
+#[derive(Default, IntoBytes, Immutable)]
+struct LinkAttributes {
+    prog_fd: u32,
+    target_fd: u32,
+    attach_type: u32,
+    flags: u32,
+    path: u64,
+    offsets: u64,
+    ref_ctr_offsets: u64,
+    cookies: u64,
+    count: u32,
+    multi_flags: u32,
+    pid: u32,
+    reserved: u32,
+}
+
+/// Loads a program that may sit at many places of user programs at once. Its name is cut to 15 bytes.
+pub fn load_multi_probe(name: &str, instructions: &[bpf_insn], license: &CStr) -> io::Result<OwnedFd> {
+    let mut attributes = ProgramAttributes {
+        prog_type: BPF_PROG_TYPE_KPROBE,
+        insn_cnt: instructions.len() as u32,
+        insns: instructions.as_ptr() as u64,
+        license: license.as_ptr() as u64,
+        expected_attach_type: BPF_TRACE_UPROBE_MULTI,
+        ..ProgramAttributes::default()
+    };
+    for (to, from) in attributes.prog_name[..15].iter_mut().zip(name.bytes()) {
+        *to = from;
+    }
+    // SAFETY: instructions and license outlive the call and are as long as told.
+    unsafe { bpf(BPF_PROG_LOAD, attributes.as_bytes()) }
+}
+
+/// Puts a program at places of the file at `path`, for one process: behind the returns of the functions that begin there
+/// if `is_return`. The places' cookies are as many as the places.
+pub fn link_multi_probe(
+    program: BorrowedFd<'_>,
+    path: &CStr,
+    places: &[u64],
+    cookies: &[u64],
+    process: u32,
+    is_return: bool,
+) -> io::Result<OwnedFd> {
+    if places.len() != cookies.len() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let attributes = LinkAttributes {
+        prog_fd: program.as_raw_fd() as u32,
+        attach_type: BPF_TRACE_UPROBE_MULTI,
+        path: path.as_ptr() as u64,
+        offsets: places.as_ptr() as u64,
+        cookies: cookies.as_ptr() as u64,
+        count: places.len() as u32,
+        multi_flags: if is_return { BPF_F_UPROBE_MULTI_RETURN } else { 0 },
+        pid: process,
+        ..LinkAttributes::default()
+    };
+    // SAFETY: path, places and cookies outlive the call; there are `count` of both.
+    unsafe { bpf(BPF_LINK_CREATE, attributes.as_bytes()) }
+}
+
+/// # Safety
+///
+/// Every address in the attributes must be valid for what the command reads there, and the command must return a
+/// descriptor.
+unsafe fn bpf(command: libc::c_long, attributes: &[u8]) -> io::Result<OwnedFd> {
+    // SAFETY: the kernel reads as many bytes of the attributes as there are; the rest is the caller's promise.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_ptr(), attributes.len()) };
+    let descriptor = i32::try_from(result).ok().filter(|&descriptor| descriptor >= 0);
+    // SAFETY: the kernel has just made the descriptor, and nobody else knows it.
+    descriptor.map(|descriptor| unsafe { OwnedFd::from_raw_fd(descriptor) }).ok_or_else(io::Error::last_os_error)
 }

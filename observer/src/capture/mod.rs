@@ -2,11 +2,13 @@
 
 mod abi;
 mod clock;
+mod functions;
 mod offsets;
 mod probes;
 mod ring;
 mod scan;
 mod tables;
+mod tls;
 
 use std::time::Duration;
 
@@ -14,7 +16,7 @@ use anyhow::{Context, Result};
 use aya::Ebpf;
 use aya_log::EbpfLogger;
 
-use crate::event::{Event, Nanoseconds};
+use crate::event::{Event, Nanoseconds, ProcessChange};
 use crate::host::selector::Selection;
 
 pub use clock::{now_ns, realtime_offset_ns};
@@ -22,6 +24,7 @@ pub use probes::{LoadError, has_kernel_part, kernel_part};
 
 use ring::Ring;
 use tables::Tables;
+use tls::Prober;
 
 /// Between two looks at the ring while there is something in it.
 pub const SHORT_PAUSE: Duration = Duration::from_millis(2);
@@ -35,14 +38,15 @@ pub struct Capture {
     tables: Tables,
     ring: Ring,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
+    prober: Prober,
     /// Detached when dropped.
-    _programs: Ebpf,
+    programs: Ebpf,
 }
 
 impl Capture {
     /// Loads and attaches the programs. Nothing is watched before [`Capture::scan`].
     pub fn start(selection: Selection) -> Result<Self> {
-        let mut programs = probes::load()?;
+        let (mut programs, functions) = probes::load()?;
         let mut tables = Tables::take(&mut programs)?;
         tables.set_names(&selection.names())?;
         tables.select_ports(&selection.ports())?;
@@ -50,18 +54,42 @@ impl Capture {
         let logger = EbpfLogger::init(&mut programs).ok();
         probes::attach(&mut programs)
             .context("cannot attach to the kernel's tracepoints; `observer check` says why")?;
-        Ok(Capture { selection, tables, ring, logger, _programs: programs })
+        Ok(Capture { selection, tables, ring, logger, prober: Prober::new(functions), programs })
     }
 
     /// Finds the selected gateways that run now, has them watched, and tells of their processes and sockets. Nothing
     /// falls between: what happens from the moment a process is watched comes through the ring.
     pub fn scan(&mut self, mut tell: impl FnMut(&Event<'_>)) -> Result<()> {
-        scan::scan(&self.selection, &mut self.tables, &mut tell)
+        let Capture { selection, tables, prober, programs, .. } = self;
+        scan::scan(selection, tables, &mut |process, tables| prober.begin(process, programs, tables), &mut tell)
     }
 
     /// Hands over the records that are there, many at most. Returns how many there were.
-    pub fn drain(&mut self, tell: impl FnMut(&Event<'_>)) -> usize {
-        self.ring.drain(tell)
+    ///
+    /// Processes that they tell of get their probes, or lose them, at once.
+    pub fn drain(&mut self, mut tell: impl FnMut(&Event<'_>)) -> usize {
+        let Capture { ring, tables, prober, programs, .. } = self;
+        let records = ring.drain(|event| {
+            if let Event::Process(process) = event {
+                match process.change {
+                    ProcessChange::Found { .. } | ProcessChange::Forked { .. } => {
+                        prober.begin(process.process, programs, tables);
+                    }
+                    ProcessChange::Executed { watched: true, .. } => prober.restart(process.process, programs, tables),
+                    ProcessChange::Executed { watched: false, .. } | ProcessChange::Exited => {
+                        prober.end(process.process);
+                    }
+                }
+            }
+            tell(event);
+        });
+        prober.look_around(programs, tables);
+        records
+    }
+
+    /// Waits so long, or until a process is told of: a new one should be looked at before it does anything.
+    pub fn wait(&self, pause: Duration) {
+        self.ring.wait(pause);
     }
 
     /// Tells what the kernel part has lost since the last call, and prints its messages.
@@ -70,5 +98,11 @@ impl Capture {
             logger.flush();
         }
         self.tables.losses(now_ns, tell);
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        self.prober.end_all();
     }
 }

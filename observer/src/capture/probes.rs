@@ -9,6 +9,7 @@ use aya::programs::{BtfTracePoint, ProgramError};
 use aya::{Btf, Ebpf, EbpfLoader};
 
 use super::abi::OffsetWords;
+use super::functions::Functions;
 use super::offsets;
 use crate::host;
 
@@ -64,7 +65,7 @@ pub fn has_kernel_part() -> bool {
 }
 
 /// Loads all programs, attaches none.
-pub fn load() -> Result<Ebpf> {
+pub fn load() -> Result<(Ebpf, Functions)> {
     if !has_kernel_part() {
         return Err(LoadError::NoObject.into());
     }
@@ -73,7 +74,8 @@ pub fn load() -> Result<Ebpf> {
     drop(kernel);
     let btf = Btf::from_sys_fs().context("cannot read the kernel's BTF")?;
     let mut loader = EbpfLoader::new();
-    loader.btf(Some(&btf)).override_global("OFFSETS", &words, true);
+    // aya has no type for storage at tasks, and the agent needs none.
+    loader.btf(Some(&btf)).override_global("OFFSETS", &words, true).allow_unsupported_maps();
     if let Some(bytes) = ring_bytes()? {
         loader.map_max_entries("RECORDS", bytes);
     }
@@ -83,7 +85,8 @@ pub fn load() -> Result<Ebpf> {
     for name in PROGRAMS {
         program(&mut programs, name)?.load(name, &btf).map_err(|error| refusal(name, error))?;
     }
-    Ok(programs)
+    let functions = Functions::load(OBJECT, &mut programs)?;
+    Ok((programs, functions))
 }
 
 /// The ring's size, where a test wants one that overflows.
@@ -94,7 +97,7 @@ fn ring_bytes() -> Result<Option<u32>> {
     bytes.map(Some).with_context(message)
 }
 
-/// Attaches all programs.
+/// Attaches all programs but those in TLS libraries.
 pub fn attach(programs: &mut Ebpf) -> Result<()> {
     for name in PROGRAMS {
         program(programs, name)?.attach().with_context(|| format!("tracepoint {name}"))?;

@@ -1,8 +1,12 @@
 //! The kernel's records.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use aya::Ebpf;
 use aya::maps::{MapData, RingBuf};
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use crate::event::Event;
 
@@ -10,18 +14,32 @@ use crate::event::Event;
 const BATCH: usize = 65_536;
 
 /// The reading end.
-pub struct Ring(RingBuf<MapData>);
+pub struct Ring {
+    records: RingBuf<MapData>,
+    /// Edge-triggered: records that wake nobody do not end a wait.
+    wakeups: Epoll,
+}
 
 impl Ring {
     pub fn take(programs: &mut Ebpf) -> Result<Self> {
         let map = programs.take_map("RECORDS").context("the kernel object lacks the table RECORDS")?;
-        Ok(Ring(RingBuf::try_from(map)?))
+        let records = RingBuf::try_from(map)?;
+        let wakeups = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        wakeups.add(&records, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0))?;
+        Ok(Ring { records, wakeups })
+    }
+
+    /// Waits so long, or until a record wakes the agent.
+    pub fn wait(&self, pause: Duration) {
+        let timeout = EpollTimeout::try_from(pause).unwrap_or(EpollTimeout::ZERO);
+        // A signal ends the wait early, which does no harm.
+        let _ = self.wakeups.wait(&mut [EpollEvent::empty()], timeout);
     }
 
     pub fn drain(&mut self, mut tell: impl FnMut(&Event<'_>)) -> usize {
         let mut count = 0;
         while count < BATCH
-            && let Some(record) = self.0.next()
+            && let Some(record) = self.records.next()
         {
             count += 1;
             match Event::decode(&record) {

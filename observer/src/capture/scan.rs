@@ -16,7 +16,12 @@ use crate::host::sockets::{self, SocketFacts, TcpState};
 const ROUNDS_MAX: usize = 10;
 
 /// See [`super::Capture::scan`].
-pub fn scan(selection: &Selection, tables: &mut Tables, tell: &mut impl FnMut(&Event<'_>)) -> Result<()> {
+pub fn scan(
+    selection: &Selection,
+    tables: &mut Tables,
+    probe: &mut impl FnMut(u32, &mut Tables),
+    tell: &mut impl FnMut(&Event<'_>),
+) -> Result<()> {
     let names = selection.names();
     let mut watched = BTreeSet::new();
     for _ in 0..ROUNDS_MAX {
@@ -28,6 +33,9 @@ pub fn scan(selection: &Selection, tables: &mut Tables, tell: &mut impl FnMut(&E
             .collect();
         if found.is_empty() {
             break;
+        }
+        for &(process, _) in &found {
+            probe(process, tables);
         }
         let sockets = look_at(&found, &names, tables)?;
         for &(process, gateway) in &found {

@@ -39,6 +39,7 @@ impl Connection {
 
     /// nginx ends what it was at with the connection, and never looks at what was sent ahead behind it.
     pub(super) fn close(&mut self, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
+        self.close_suspected(moments);
         self.end_open_response(Some(time_ns), moments);
         if self.missing_records > 0 {
             let unanswered = self.exchanges.iter_mut().filter(|open| !open.response.is_complete && !open.is_upgraded);

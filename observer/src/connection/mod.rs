@@ -1,6 +1,7 @@
 //! A connection: two byte streams with gaps, and the exchanges that lie on them.
 
 mod endings;
+mod layers;
 mod requests;
 mod responses;
 #[cfg(test)]
@@ -8,12 +9,18 @@ mod tests;
 
 use std::collections::VecDeque;
 
-use crate::event::{Call, Data, Direction, Endpoint, Nanoseconds, Opened, Origin, Role, StateChange, TcpState};
+use crate::event::{
+    Call, Data, Direction, Endpoint, Layer, Nanoseconds, Opened, Origin, Role, StateChange, TcpState,
+};
 use crate::exchange::{Ending, Exchange, ExchangeId, Unobserved};
 use crate::gateways::GatewayId;
 use crate::http::head::Side;
 use crate::http::http1::{Input, Reader, Span};
 use crate::pairing::ReadLast;
+
+pub use layers::{Carried, OpenHandshake};
+
+use layers::Layers;
 
 /// Exchanges that may be open on one connection: requests a client may send ahead.
 const OPEN_MAX: usize = 1024;
@@ -33,6 +40,8 @@ pub enum Moment {
     Ended(Box<Exchange>, Ending),
     /// Bytes of an exchange that was never seen to begin.
     Stray(Unobserved),
+    /// What the connection carries is known, or known anew.
+    Carries(Carried),
 }
 
 /// Where a client's connection stands, as nginx's `stub_status` tells it.
@@ -74,6 +83,13 @@ pub struct Connection {
     pub made_for: Option<ExchangeId>,
     /// The client exchange read last on the thread when the connect or the request began.
     pub read_last: Option<ReadLast>,
+    /// What it was last told to carry.
+    pub carried: Carried,
+    /// Its protocol was counted.
+    pub is_protocol_told: bool,
+    /// A TLS handshake that is under way.
+    pub handshake: Option<OpenHandshake>,
+    layers: Layers,
     requests: Reader,
     responses: Reader,
     exchanges: VecDeque<Exchange>,
@@ -135,6 +151,10 @@ impl Connection {
                 .then_some(opened.time_ns),
             made_for: None,
             read_last: None,
+            carried: Carried::default(),
+            is_protocol_told: false,
+            handshake: None,
+            layers: Layers::default(),
             requests: reader(Side::Request),
             responses: reader(Side::Response),
             exchanges: VecDeque::new(),
@@ -200,9 +220,17 @@ impl Connection {
     pub fn data_with(&mut self, data: &Data<'_>, moments: &mut Vec<Moment>, spans: &mut impl FnMut(Span<'_>)) {
         self.process = data.process;
         self.thread = data.thread;
+        if !self.takes(data, moments) {
+            self.follow(data.layer, data.sequence);
+            return;
+        }
         let side = self.side(data.direction);
-        self.account_for_records(side, data, moments);
-        self.account_for_gap(side, data, moments);
+        if data.layer == self.layers.current {
+            self.account_for_records(side, data, moments);
+            self.account_for_gap(side, data, moments);
+        } else {
+            self.follow(data.layer, data.sequence);
+        }
         match u64::try_from(data.result) {
             Ok(0) => self.end_of_stream(data.direction, data.time_ns, moments),
             Ok(bytes) => {
@@ -227,7 +255,7 @@ impl Connection {
     /// Takes a TCP state change. Returns whether the gateway is done with the connection.
     pub fn state(&mut self, change: &StateChange, moments: &mut Vec<Moment>) -> bool {
         let StateChange { new, time_ns, .. } = *change;
-        self.follow(change.sequence);
+        self.follow(Layer::Socket, change.sequence);
         match new {
             TcpState::CloseWait => {
                 self.peer_closed = true;
@@ -289,13 +317,17 @@ impl Connection {
     }
 
     /// Notices missing records. Two processors may deliver two records in the other order.
-    fn follow(&mut self, sequence: u32) -> bool {
-        let ahead = self.next_sequence.map_or(0, |next| sequence.wrapping_sub(next).cast_signed());
+    fn follow(&mut self, layer: Layer, sequence: u32) -> bool {
+        let next_sequence = match layer {
+            Layer::Socket => &mut self.next_sequence,
+            Layer::Tls => &mut self.layers.next_sequence,
+        };
+        let ahead = next_sequence.map_or(0, |next| sequence.wrapping_sub(next).cast_signed());
         if ahead < 0 {
             self.missing_records = self.missing_records.saturating_sub(1);
             return false;
         }
-        self.next_sequence = Some(sequence.wrapping_add(1));
+        *next_sequence = Some(sequence.wrapping_add(1));
         self.missing_records = self.missing_records.saturating_add(ahead.cast_unsigned());
         ahead > 0
     }
@@ -303,7 +335,7 @@ impl Connection {
     /// Records that are missing just before this one: whose bytes they told of shows in the offsets of this direction now,
     /// in those of the other with its next record. A request behind them cannot be answered by what went before.
     fn account_for_records(&mut self, side: Side, data: &Data<'_>, moments: &mut Vec<Moment>) {
-        if self.follow(data.sequence) {
+        if self.follow(data.layer, data.sequence) {
             self.behind = Some(data.direction.opposite());
             let is_told_by_offset = data.offset > *self.offset(data.direction);
             if side == Side::Request && !is_told_by_offset && !self.exchanges.is_empty() {
@@ -340,6 +372,9 @@ impl Connection {
     }
 
     fn feed(&mut self, side: Side, piece: Piece<'_>, spans: &mut impl FnMut(Span<'_>), moments: &mut Vec<Moment>) {
+        if !self.is_read(side, &piece, moments) {
+            return;
+        }
         let is_new_turn = self.turn != Some(side);
         self.turn = Some(side);
         match side {

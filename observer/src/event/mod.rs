@@ -24,6 +24,8 @@ pub enum Event<'a> {
     Data(Data<'a>),
     /// A TCP socket changed its state.
     State(StateChange),
+    /// A TLS handshake went on.
+    Handshake(Handshake),
     /// A process began, changed, ended, or was found.
     Process(Process),
     /// The kernel part lost something.
@@ -124,6 +126,16 @@ pub enum Call {
     Unsampled,
 }
 
+/// Whose bytes a call moved. Each layer has offsets and record numbers of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layer {
+    /// The socket's.
+    #[default]
+    Socket,
+    /// The plaintext that a TLS library took in or handed out.
+    Tls,
+}
+
 /// One call's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Data<'a> {
@@ -141,6 +153,8 @@ pub struct Data<'a> {
     pub direction: Direction,
     /// How.
     pub call: Call,
+    /// Whose.
+    pub layer: Layer,
     /// Bytes moved this way before, since the socket was met.
     pub offset: u64,
     /// Bytes moved, 0 at the end of the stream, or a negative errno.
@@ -151,6 +165,43 @@ pub struct Data<'a> {
     pub sample: &'a [u8],
     /// The last of the bytes moved; empty where the sample holds all, or where they are not known.
     pub tail: &'a [u8],
+}
+
+/// A step of a TLS handshake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handshake {
+    /// When.
+    pub time_ns: Nanoseconds,
+    /// On which socket.
+    pub socket: Cookie,
+    /// The record's number among those of the layer [`Layer::Tls`].
+    pub sequence: u32,
+    /// The process.
+    pub process: u32,
+    /// The thread.
+    pub thread: u32,
+    /// When the first call for it began; 0 if that was not seen.
+    pub began_ns: Nanoseconds,
+    /// What happened.
+    pub step: HandshakeStep,
+}
+
+/// What happened in a TLS handshake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HandshakeStep {
+    /// The first call for it ended.
+    Begun,
+    /// It is done.
+    Done,
+    /// An alert in the clear (RFC 8446, section 6).
+    Alert {
+        /// Who sent it.
+        direction: Direction,
+        /// Its description's number.
+        description: u8,
+    },
+    /// The protocol agreed on (RFC 7301), cut to its first bytes.
+    Protocol(Arc<[u8]>),
 }
 
 /// A TCP socket's new state.
@@ -271,6 +322,7 @@ impl Event<'_> {
             Event::Opened(event) => event.time_ns,
             Event::Data(event) => event.time_ns,
             Event::State(event) => event.time_ns,
+            Event::Handshake(event) => event.time_ns,
             Event::Process(event) => event.time_ns,
             Event::Lost(event) => event.time_ns,
             Event::Resolved(event) => event.time_ns,

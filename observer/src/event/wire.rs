@@ -6,13 +6,14 @@ use std::mem::offset_of;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use observer_ebpf::limits::{NAME_BYTES, TAIL_BYTES, UNIX_PATH_BYTES};
-use observer_ebpf::record::{self, Header, call, direction, kind, process, role};
+use observer_ebpf::limits::{NAME_BYTES, PROTOCOL_BYTES, TAIL_BYTES, UNIX_PATH_BYTES};
+use observer_ebpf::record::{self, Header, call, direction, handshake, kind, layer, process, role};
 use thiserror::Error;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::{
-    Call, Data, Direction, Endpoint, Event, Lost, Opened, Origin, Process, ProcessChange, Resolved, Role, StateChange,
+    Call, Data, Direction, Endpoint, Event, Handshake, HandshakeStep, Layer, Lost, Opened, Origin, Process,
+    ProcessChange, Resolved, Role, StateChange,
 };
 
 /// Kinds of the agent's own events; the kernel's kinds are small numbers.
@@ -59,6 +60,7 @@ impl<'a> Event<'a> {
             kind::DATA => decode_data(bytes).map(Event::Data),
             kind::OPENED | own::SCANNED => decode_opened(bytes).map(Event::Opened),
             kind::STATE => take::<record::StateChange>(bytes).map(|(state, _)| Event::State(state_change(state))),
+            kind::HANDSHAKE => decode_handshake(bytes).map(Event::Handshake),
             kind::PROCESS => decode_process(bytes).map(Event::Process),
             own::FOUND | own::LOST | own::RESOLVED | own::READY | own::TICK => decode_own(bytes),
             _ => Err(DecodeError::Unknown { kind }),
@@ -71,6 +73,7 @@ impl<'a> Event<'a> {
             Event::Data(data) => encode_data(data, to),
             Event::Opened(opened) => encode_opened(opened, to),
             Event::State(state) => to.extend_from_slice(state_record(state).as_bytes()),
+            Event::Handshake(handshake) => to.extend_from_slice(handshake_record(handshake).as_bytes()),
             Event::Process(process) => encode_process(process, to),
             Event::Lost(lost) => {
                 put_header(own::LOST, lost.time_ns, 0, to);
@@ -111,6 +114,11 @@ fn decode_data(bytes: &[u8]) -> Result<Data<'_>, DecodeError> {
             call::PAGES => Call::Pages,
             _ => Call::Unsampled,
         },
+        layer: match record.layer {
+            layer::SOCKET => Layer::Socket,
+            layer::TLS => Layer::Tls,
+            _ => return Err(unknown),
+        },
         offset: record.offset,
         result: record.result,
         unseen_bytes: record.unseen_bytes,
@@ -146,7 +154,10 @@ fn encode_data(data: &Data<'_>, to: &mut Vec<u8>) {
             Call::Unsampled => call::UNKNOWN,
         },
         tail_bytes: tail_bytes as u8,
-        reserved: 0,
+        layer: match data.layer {
+            Layer::Socket => layer::SOCKET,
+            Layer::Tls => layer::TLS,
+        },
         unseen_bytes: data.unseen_bytes,
         tail,
     };
@@ -297,6 +308,77 @@ fn state_record(state: &StateChange) -> record::StateChange {
         shutdown: if state.is_closed { SHUTDOWN_MASK } else { 0 },
         reserved: [0; 7],
     }
+}
+
+fn decode_handshake(bytes: &[u8]) -> Result<Handshake, DecodeError> {
+    let (record, _) = take::<record::Handshake>(bytes)?;
+    let unknown = DecodeError::Unknown { kind: kind::HANDSHAKE };
+    let step = match record.what {
+        handshake::BEGUN => HandshakeStep::Begun,
+        handshake::DONE => HandshakeStep::Done,
+        handshake::ALERT => HandshakeStep::Alert {
+            direction: match record.direction {
+                direction::RECEIVED => Direction::Received,
+                direction::SENT => Direction::Sent,
+                _ => return Err(unknown),
+            },
+            description: record.alert,
+        },
+        handshake::ALPN => {
+            let name = record.protocol.get(..usize::from(record.protocol_bytes)).ok_or(unknown)?;
+            HandshakeStep::Protocol(name.into())
+        }
+        _ => return Err(unknown),
+    };
+    Ok(Handshake {
+        time_ns: record.header.time_ns,
+        socket: record.header.socket,
+        sequence: record.header.sequence,
+        process: record.header.process_id,
+        thread: record.header.thread_id,
+        began_ns: record.began_ns,
+        step,
+    })
+}
+
+fn handshake_record(event: &Handshake) -> record::Handshake {
+    let mut record = record::Handshake {
+        header: Header {
+            kind: kind::HANDSHAKE,
+            sequence: event.sequence,
+            socket: event.socket,
+            time_ns: event.time_ns,
+            process_id: event.process,
+            thread_id: event.thread,
+            ..Header::default()
+        },
+        began_ns: event.began_ns,
+        what: handshake::BEGUN,
+        direction: 0,
+        alert: 0,
+        protocol_bytes: 0,
+        protocol: [0; PROTOCOL_BYTES],
+        reserved: 0,
+    };
+    match &event.step {
+        HandshakeStep::Begun => {}
+        HandshakeStep::Done => record.what = handshake::DONE,
+        HandshakeStep::Alert { direction, description } => {
+            record.what = handshake::ALERT;
+            record.direction = match direction {
+                Direction::Received => direction::RECEIVED,
+                Direction::Sent => direction::SENT,
+            };
+            record.alert = *description;
+        }
+        HandshakeStep::Protocol(name) => {
+            let bytes = name.len().min(PROTOCOL_BYTES);
+            record.what = handshake::ALPN;
+            record.protocol[..bytes].copy_from_slice(&name[..bytes]);
+            record.protocol_bytes = bytes as u8;
+        }
+    }
+    record
 }
 
 fn decode_process(bytes: &[u8]) -> Result<Process, DecodeError> {

@@ -17,6 +17,7 @@ mod tests;
 mod today;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus::{IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
 
@@ -226,6 +227,26 @@ impl Metrics {
     /// Sets `observer_exchanges_open`.
     pub fn open(&self, exchanges: usize) {
         self.own.open.set(i64::try_from(exchanges).unwrap_or(i64::MAX));
+    }
+
+    /// A TLS handshake on a client's connection ended after so long: `observer_tls_handshakes_total`, and its time if it
+    /// was done: `observer_tls_handshake_seconds`.
+    pub fn handshake(&self, listener: &str, result: &str, took_ns: Option<u64>) {
+        self.own.handshakes.with_label_values(&[listener, result]).inc();
+        if let Some(took_ns) = took_ns {
+            let seconds = Duration::from_nanos(took_ns).as_secs_f64();
+            self.own.handshake_seconds.with_label_values(&[listener]).observe(seconds);
+        }
+    }
+
+    /// A client's connection turned out to speak this: `observer_connections_total`.
+    pub fn protocol(&self, protocol: &'static str) {
+        self.own.protocols.with_label_values(&[protocol]).inc();
+    }
+
+    /// Sets `observer_tls_unreadable_connections`.
+    pub fn unreadable(&self, connections: u64) {
+        self.own.unreadable.set(i64::try_from(connections).unwrap_or(i64::MAX));
     }
 
     /// Sets `observer_gateways`.

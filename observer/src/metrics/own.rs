@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+/// Upper bounds: from a resumption on one machine to a round trip over a bad line.
+const HANDSHAKE_SECONDS: [f64; 12] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 
 pub(super) struct Own {
     pub(super) unattributed: IntCounterVec,
@@ -16,6 +19,10 @@ pub(super) struct Own {
     pub(super) unobserved: IntCounterVec,
     pub(super) lost: IntCounterVec,
     pub(super) pairs: IntCounterVec,
+    pub(super) protocols: IntCounterVec,
+    pub(super) handshakes: IntCounterVec,
+    pub(super) handshake_seconds: HistogramVec,
+    pub(super) unreadable: IntGauge,
     pub(super) gateways: IntGauge,
     pub(super) limited: IntCounter,
     pub(super) config_ages: IntGaugeVec,
@@ -85,6 +92,39 @@ impl Own {
                 "evidence",
                 "observer_pairs_total",
                 "Client exchanges joined to an upstream exchange, by the evidence that decided it",
+            ),
+            protocols: by(
+                "protocol",
+                "observer_connections_total",
+                "Clients' connections by the protocol that they turned out to speak",
+            ),
+            handshakes: register(
+                registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "observer_tls_handshakes_total",
+                        "TLS handshakes with clients that ended, by the listener's port and by what became of them",
+                    ),
+                    &["listener", "result"],
+                ),
+            ),
+            handshake_seconds: register(
+                registry,
+                HistogramVec::new(
+                    HistogramOpts::new(
+                        "observer_tls_handshake_seconds",
+                        "Seconds from the first call for a client's TLS handshake to its end, of those done",
+                    )
+                    .buckets(HANDSHAKE_SECONDS.to_vec()),
+                    &["listener"],
+                ),
+            ),
+            unreadable: register(
+                registry,
+                IntGauge::new(
+                    "observer_tls_unreadable_connections",
+                    "Open connections whose TLS cannot be read, as no probe sits where their plaintext is",
+                ),
             ),
             gateways: register(registry, IntGauge::new("observer_gateways", "Gateways being observed")),
             limited: one(

@@ -14,6 +14,13 @@ use crate::verdict::{Rule, Verdict};
 
 use super::Pipeline;
 
+/// By what way a request came in.
+#[derive(Clone, Copy)]
+struct Entrance {
+    local: Option<SocketAddr>,
+    scheme: Scheme,
+}
+
 impl Pipeline {
     pub(super) fn client_opened(&mut self, connection: &mut Connection) {
         connection.is_internal = self.internal.is_internal(&connection.opened);
@@ -39,10 +46,14 @@ impl Pipeline {
         for moment in moments.drain(..) {
             match moment {
                 Moment::Begun(_) => self.client_begun(socket),
-                Moment::RequestHead(number) => self.client_waits(socket, number),
+                Moment::RequestHead(number) => {
+                    self.speaks_http1(socket);
+                    self.client_waits(socket, number);
+                }
                 Moment::RequestEnd(_) | Moment::ResponseHead(_) => {}
                 Moment::Ended(exchange, ending) => self.client_ended(socket, &exchange, ending),
                 Moment::Stray(reason) => self.stray(reason),
+                Moment::Carries(carried) => self.carries(socket, carried),
             }
         }
         let Some(connection) = self.connections.get_mut(&socket) else { return };
@@ -79,7 +90,10 @@ impl Pipeline {
         self.open = self.open.saturating_sub(1);
         let Some(connection) = self.connections.get(&socket) else { return };
         let (gateway, is_internal) = (connection.gateway, connection.is_internal);
-        let local = connection.opened.local.ip();
+        let entrance = Entrance {
+            local: connection.opened.local.ip(),
+            scheme: if connection.is_tls() { Scheme::Https } else { Scheme::Http },
+        };
         if let Some(head) = &exchange.request.head {
             self.pairing.client_done(connection.process, head.target(), exchange.id);
         }
@@ -98,7 +112,7 @@ impl Pipeline {
                 if let Some(rule) = rule {
                     self.metrics.inferred(rule.name());
                 }
-                self.count(exchange, status, rule, gateway, local);
+                self.count(exchange, status, rule, gateway, entrance);
             }
         }
     }
@@ -109,9 +123,9 @@ impl Pipeline {
         status: u16,
         rule: Option<Rule>,
         gateway: GatewayId,
-        local: Option<SocketAddr>,
+        entrance: Entrance,
     ) {
-        let attributed = self.attribute(exchange, local);
+        let attributed = self.attribute(exchange, entrance);
         let service = match &attributed {
             Attributed::Service { service, .. } => Some(&**service),
             Attributed::Unattributed => None,
@@ -166,7 +180,7 @@ impl Pipeline {
         cut(to).saturating_sub(cut(from))
     }
 
-    fn attribute(&mut self, exchange: &Exchange, local: Option<SocketAddr>) -> Attributed {
+    fn attribute(&mut self, exchange: &Exchange, entrance: Entrance) -> Attributed {
         let Some(head) = exchange.request.head.as_deref() else {
             return Attributed::Unattributed;
         };
@@ -176,8 +190,8 @@ impl Pipeline {
         let headers = |name: &str| head.header(name);
         let request = RequestFacts {
             method: head.method(),
-            local,
-            scheme: Scheme::Http,
+            local: entrance.local,
+            scheme: entrance.scheme,
             host: head.host(),
             path: head.path(),
             sni: None,

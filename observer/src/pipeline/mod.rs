@@ -4,6 +4,7 @@
 mod clients;
 mod datastore;
 mod enabled;
+mod encryption;
 mod gauge;
 mod internal;
 #[cfg(test)]
@@ -15,7 +16,7 @@ use rustc_hash::FxHashMap;
 
 use crate::attribution::Attribution;
 use crate::config::{Endpoint as Address, ServiceKey};
-use crate::connection::{Connection, Moment};
+use crate::connection::{Carried, Connection, Moment};
 use crate::event::{
     Cookie, Data, Direction, Event, Nanoseconds, Opened, Process, ProcessChange, Role, StateChange, TcpState,
 };
@@ -90,6 +91,8 @@ pub struct Pipeline {
     /// Clients' exchanges under way.
     open: usize,
     metrics: Metrics,
+    /// Open connections whose TLS cannot be read.
+    unreadable: u64,
     moments: Vec<Moment>,
 }
 
@@ -110,6 +113,7 @@ impl Pipeline {
             internal: Internal::default(),
             open: 0,
             metrics,
+            unreadable: 0,
             moments: Vec::new(),
         }
     }
@@ -154,6 +158,7 @@ impl Pipeline {
         match event {
             Event::Data(data) => self.data(data),
             Event::State(change) => self.state(change),
+            Event::Handshake(handshake) => self.handshake(handshake),
             Event::Opened(opened) => self.opened(opened),
             Event::Process(process) => self.process(process),
             Event::Lost(lost) => {
@@ -172,6 +177,7 @@ impl Pipeline {
     pub fn publish(&mut self) {
         self.gauge.publish(&self.gateways, &mut self.metrics);
         self.metrics.open(self.open);
+        self.metrics.unreadable(self.unreadable);
         self.metrics.gateways(self.gateways.alive());
         self.metrics.datastore(self.datastore.is_reachable());
     }
@@ -220,9 +226,26 @@ impl Pipeline {
         self.unix = unix;
     }
 
+    /// Takes a connection out. What was counted of it as open is not any more.
+    fn remove(&mut self, socket: Cookie) -> Option<Connection> {
+        self.handshake_ended(socket);
+        let connection = self.connections.remove(&socket)?;
+        self.unreadable -= u64::from(connection.carried == Carried::Encrypted);
+        Some(connection)
+    }
+
+    /// What a connection told that is not about bytes of its own.
+    fn moments_of(&mut self, socket: Cookie, moments: &mut Vec<Moment>) {
+        match self.connections.get(&socket).map(|connection| connection.opened.role) {
+            Some(Role::Upstream) => self.upstream_moments(socket, 0, moments),
+            Some(Role::Client | Role::Listener) => self.client_moments(socket, 0, moments),
+            None => {}
+        }
+    }
+
     fn forget(&mut self, socket: Cookie) {
         self.client_closed(socket);
-        if let Some(connection) = self.connections.remove(&socket)
+        if let Some(connection) = self.remove(socket)
             && connection.opened.role == Role::Upstream
         {
             self.internal.upstream_closed(&connection.opened);
@@ -280,7 +303,7 @@ impl Pipeline {
             if change.is_reset() {
                 self.resets.hold(change);
             } else if change.new == TcpState::Close {
-                self.connections.remove(&change.socket);
+                self.remove(change.socket);
             }
         }
         self.moments = moments;
@@ -321,10 +344,7 @@ impl Pipeline {
             // they stood for as long as the master lives.
             let is_counted_on = connection.opened.role == Role::Client;
             connection.is_closed |= is_counted_on;
-            match connection.opened.role {
-                Role::Upstream => self.upstream_moments(socket, 0, &mut moments),
-                Role::Client | Role::Listener => self.client_moments(socket, 0, &mut moments),
-            }
+            self.moments_of(socket, &mut moments);
             if self.connections.get(&socket).is_some_and(Connection::is_unix) {
                 self.forget(socket);
             }

@@ -66,6 +66,7 @@ impl Pipeline {
                 Moment::Ended(exchange, _) => self.upstream_ended(socket, &exchange),
                 // The clients' exchanges are what is counted.
                 Moment::Stray(_) => {}
+                Moment::Carries(carried) => self.carries(socket, carried),
             }
         }
     }

@@ -7,7 +7,7 @@ use super::head::MASK;
 use super::kept::Kept;
 use super::sample::{Heads, Sample};
 use crate::connection::{Connection, Moment};
-use crate::event::{Cookie, Data, Event, Opened, Process, ProcessChange, Role, StateChange, TcpState};
+use crate::event::{Cookie, Data, Event, Handshake, Opened, Process, ProcessChange, Role, StateChange, TcpState};
 use crate::gateways::Gateways;
 use crate::http::http1::end_of_chunks;
 use crate::pipeline::CONNECTIONS_MAX;
@@ -62,6 +62,7 @@ impl Masker {
         match event {
             Event::Data(data) => return Event::Data(self.data(data)),
             Event::State(change) => self.state(change),
+            Event::Handshake(handshake) => self.handshake(handshake),
             Event::Opened(opened) => self.opened(opened),
             Event::Process(process) => self.process(process),
             Event::Lost(_) | Event::Resolved(_) | Event::Ready(_) | Event::Tick(_) => {}
@@ -104,6 +105,13 @@ impl Masker {
             if change.is_reset() {
                 self.resets.hold(change);
             }
+            self.moments.clear();
+        }
+    }
+
+    fn handshake(&mut self, handshake: &Handshake) {
+        if let Some(followed) = self.followed.get_mut(&handshake.socket) {
+            followed.connection.handshake(handshake, &mut self.moments);
             self.moments.clear();
         }
     }

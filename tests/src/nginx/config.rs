@@ -21,6 +21,8 @@ pub struct Config {
     pub(super) is_daemon: bool,
     keeps_clients: bool,
     keeps_upstreams: bool,
+    pub(super) tls: Option<&'static str>,
+    asks_by_tls: bool,
     main: String,
     http: String,
     server: String,
@@ -37,6 +39,8 @@ impl Config {
             is_daemon: false,
             keeps_clients: true,
             keeps_upstreams: true,
+            tls: None,
+            asks_by_tls: false,
             main: String::new(),
             http: String::new(),
             server: String::new(),
@@ -65,6 +69,18 @@ impl Config {
     pub fn keepalive(mut self, is_on: bool) -> Self {
         self.keeps_clients = is_on;
         self.keeps_upstreams = is_on;
+        self
+    }
+
+    /// The main server speaks TLS in these versions (`ssl_protocols`), and whoever connects to its port does.
+    pub fn tls(mut self, versions: &'static str) -> Self {
+        self.tls = Some(versions);
+        self
+    }
+
+    /// All that it passes on it passes on by TLS (`proxy_pass https://`).
+    pub fn upstream_tls(mut self) -> Self {
+        self.asks_by_tls = true;
         self
     }
 
@@ -127,6 +143,13 @@ impl Config {
     pub(super) fn text(&self) -> String {
         let Self { workers, port, status_port, main, http, server, .. } = self;
         let daemon = if self.is_daemon { "on" } else { "off" };
+        let (ssl, certificate) = match self.tls {
+            Some(versions) => (
+                " ssl",
+                format!("ssl_certificate cert.pem; ssl_certificate_key key.pem; ssl_protocols {versions};\n"),
+            ),
+            None => ("", String::new()),
+        };
         let log_format = access_log::format_directive();
         let client_keepalive = if self.keeps_clients {
             "keepalive_timeout 60s; keepalive_requests 1000000;"
@@ -136,7 +159,7 @@ impl Config {
         let upstream_keepalive =
             if self.keeps_upstreams { "proxy_http_version 1.1; proxy_set_header Connection \"\";" } else { "" };
         // The temp files' places are compiled in as Debian's own; a test must not share them.
-        format!(
+        let text = format!(
             "daemon {daemon};
 master_process on;
 user root;
@@ -158,9 +181,9 @@ client_max_body_size 200m;
 {upstream_keepalive}
 {http}
 server {{
-listen 127.0.0.1:{port} backlog=1024;
-listen [::1]:{port} backlog=1024;
-root files;
+listen 127.0.0.1:{port} backlog=1024{ssl};
+listen [::1]:{port} backlog=1024{ssl};
+{certificate}root files;
 {server}
 }}
 server {{
@@ -170,6 +193,7 @@ location / {{ stub_status; }}
 }}
 }}
 "
-        )
+        );
+        if self.asks_by_tls { text.replace("proxy_pass http:", "proxy_pass https:") } else { text }
     }
 }

@@ -1,7 +1,7 @@
 //! One connection fed by hand: what is read and written when, and a line of text for each exchange that is over.
 
 use super::super::{Connection, Moment, Phase};
-use crate::event::{Call, Data, Direction, Endpoint, Opened, Origin, Role, StateChange, TcpState};
+use crate::event::{Call, Data, Direction, Endpoint, Opened, Origin, Role, StateChange, TcpState, Layer};
 use crate::exchange::{Ending, Exchange};
 use crate::verdict::Verdict;
 
@@ -78,6 +78,7 @@ impl Wire {
             thread: 7,
             direction,
             call: Call::Buffer,
+            layer: Layer::Socket,
             offset: match direction {
                 Direction::Received => self.received,
                 Direction::Sent => self.sent,
@@ -161,6 +162,7 @@ impl Wire {
         let over = |moment: Moment| match moment {
             Moment::Ended(exchange, ending) => Some(line(&exchange, ending)),
             Moment::Stray(reason) => Some(format!("stray: {}", reason.name())),
+            Moment::Carries(carried) => Some(format!("carries {carried:?}")),
             Moment::Begun(_) | Moment::RequestHead(_) | Moment::RequestEnd(_) | Moment::ResponseHead(_) => None,
         };
         self.moments.drain(..).filter_map(over).collect()

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::script::{GATEWAY, ORDERS, Script, USERS, ip};
 use crate::event::{
-    Call, Data, Direction, Endpoint, Event, Lost, Opened, Origin, Process, ProcessChange, Resolved, Role, StateChange,
+    Call, Data, Direction, Endpoint, Event, Layer, Lost, Opened, Origin, Process, ProcessChange, Resolved, Role, StateChange,
     TcpState,
 };
 use crate::exposition::text;
@@ -111,6 +111,7 @@ fn data() -> impl Strategy<Value = (Data<'static>, Offset)> {
                 thread: process,
                 direction,
                 call,
+                layer: Layer::Socket,
                 offset: 0,
                 result,
                 unseen_bytes,

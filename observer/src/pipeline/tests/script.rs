@@ -8,8 +8,7 @@ use std::net::SocketAddr;
 use crate::attribution::Attribution;
 use crate::config::Config;
 use crate::event::{
-    Call, Cookie, Data, Direction, Endpoint, Event, Opened, Origin, Process, ProcessChange, Role, StateChange, TcpState,
-};
+    Call, Cookie, Data, Direction, Endpoint, Event, Opened, Origin, Process, ProcessChange, Role, StateChange, TcpState, Layer};
 use crate::exposition::text;
 use crate::metrics::{self, Metrics};
 use crate::pipeline::{Options, Pipeline};
@@ -162,6 +161,7 @@ impl Script {
             thread: self.thread,
             direction,
             call: Call::Buffer,
+            layer: Layer::Socket,
             offset,
             result,
             unseen_bytes: 0,

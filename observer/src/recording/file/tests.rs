@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use super::*;
-use crate::event::{Call, Data, Direction, Lost};
+use crate::event::{Call, Data, Direction, Lost, Layer};
 
 fn header() -> Header {
     Header { is_masked: true, realtime_offset_ns: 1_700_000_000_000_000_000, kernel_release: "6.18.0-test".into() }
@@ -20,6 +20,7 @@ fn events() -> Vec<Event<'static>> {
         thread: 5,
         direction: Direction::Received,
         call: Call::Buffer,
+        layer: Layer::Socket,
         offset: 0,
         result: 18,
         unseen_bytes: 0,

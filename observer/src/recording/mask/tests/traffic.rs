@@ -1,8 +1,7 @@
 //! Conversations of two clients through a gateway, made of a list of choices, so that a failing one shrinks.
 
 use crate::event::{
-    Call, Cookie, Data, Direction, Endpoint, Event, Opened, Origin, Process, ProcessChange, Role, StateChange, TcpState,
-};
+    Call, Cookie, Data, Direction, Endpoint, Event, Opened, Origin, Process, ProcessChange, Role, StateChange, TcpState, Layer};
 use rustc_hash::FxHashMap;
 
 /// Bytes that are nowhere but in secrets.
@@ -102,6 +101,7 @@ impl Recorded {
             thread: GATEWAY,
             direction,
             call: Call::Buffer,
+            layer: Layer::Socket,
             offset: *self.offset(socket, direction),
             result,
             unseen_bytes: 0,

@@ -1,0 +1,145 @@
+//! Probes in the TLS libraries of the watched processes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::rc::Rc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use aya::Ebpf;
+use observer_ebpf::tables::process;
+
+use super::functions::{Functions, Links};
+use super::tables::Tables;
+use crate::tls::{FileId, Library, Mapped, mapped_files};
+
+/// After its start a process may still map its libraries: it is looked at again after so long, and after twice as long
+/// each time.
+const FIRST_LOOK: Duration = Duration::from_millis(5);
+
+/// The longest time between two looks at a process: a library may be loaded at any time.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// Files whose functions are kept in mind; those of processes that are gone make room.
+const FILES_MAX: usize = 4096;
+
+/// The probes by process.
+pub struct Prober {
+    functions: Functions,
+    /// What is in the files seen so far; `None` for those that are no TLS library.
+    files: HashMap<FileId, Option<Rc<Library>>>,
+    processes: BTreeMap<u32, Probed>,
+}
+
+struct Probed {
+    /// `None` where none could be put.
+    links: BTreeMap<FileId, Option<Links>>,
+    next_look: Instant,
+    wait: Duration,
+    has_failed: bool,
+}
+
+impl Prober {
+    /// Looks after no process yet.
+    pub fn new(functions: Functions) -> Self {
+        Prober { functions, files: HashMap::new(), processes: BTreeMap::new() }
+    }
+
+    /// Looks after a process from now on.
+    pub fn begin(&mut self, process: u32, programs: &mut Ebpf, tables: &mut Tables) {
+        let now = Instant::now();
+        let probed = Probed { links: BTreeMap::new(), next_look: now, wait: FIRST_LOOK, has_failed: false };
+        self.processes.entry(process).or_insert(probed);
+        self.look(process, now, programs, tables);
+    }
+
+    /// A process executes another program: what was mapped is gone.
+    pub fn restart(&mut self, process: u32, programs: &mut Ebpf, tables: &mut Tables) {
+        self.end(process);
+        self.begin(process, programs, tables);
+    }
+
+    /// A process ended. The kernel takes its time with each probe, which is not the pipeline's.
+    pub fn end(&mut self, process: u32) {
+        if let Some(probed) = self.processes.remove(&process)
+            && !probed.links.is_empty()
+        {
+            thread::spawn(move || drop(probed.links));
+        }
+    }
+
+    /// Takes all probes out, of all processes at once: the kernel takes its time with each.
+    pub fn end_all(&mut self) {
+        thread::scope(|scope| {
+            for probed in std::mem::take(&mut self.processes).into_values() {
+                scope.spawn(move || drop(probed.links));
+            }
+        });
+    }
+
+    /// Looks at the processes whose time has come.
+    pub fn look_around(&mut self, programs: &mut Ebpf, tables: &mut Tables) {
+        let now = Instant::now();
+        let due: Vec<u32> =
+            self.processes.iter().filter(|(_, probed)| probed.next_look <= now).map(|(&process, _)| process).collect();
+        for process in due {
+            self.look(process, now, programs, tables);
+        }
+    }
+
+    fn look(&mut self, process: u32, now: Instant, programs: &mut Ebpf, tables: &mut Tables) {
+        let Some(probed) = self.processes.get_mut(&process) else { return };
+        probed.next_look = now + probed.wait;
+        probed.wait = (probed.wait * 2).min(LONGEST_WAIT);
+        if self.files.len() > FILES_MAX {
+            self.files.clear();
+        }
+        for mapped in mapped_files(process) {
+            if probed.links.contains_key(&mapped.id) {
+                continue;
+            }
+            let library = self.files.entry(mapped.id).or_insert_with(|| read(&mapped));
+            let Some(library) = library else { continue };
+            let links = match attach(&self.functions, programs, &mapped.link, library, process) {
+                Ok(links) => Some(links),
+                Err(error) => {
+                    if !std::mem::replace(&mut probed.has_failed, true) {
+                        let shown = mapped.shown.display();
+                        log::warn!("process {process}: its TLS cannot be read, no probe can be put into {shown}: {error:#}");
+                    }
+                    None
+                }
+            };
+            if links.is_some()
+                && let Err(error) = tables.watch(process, process::TLS)
+            {
+                log::warn!("process {process}: its TLS cannot be read: {error:#}");
+            }
+            probed.links.insert(mapped.id, links);
+        }
+    }
+}
+
+/// A file that cannot be read is no TLS library as far as anyone can tell: most of what is mapped is none.
+fn read(mapped: &Mapped) -> Option<Rc<Library>> {
+    match Library::read(&mapped.link) {
+        Ok(library) => library.map(Rc::new),
+        Err(error) => {
+            log::debug!("{}: {error}", mapped.shown.display());
+            None
+        }
+    }
+}
+
+fn attach(
+    functions: &Functions,
+    programs: &mut Ebpf,
+    file: &Path,
+    library: &Library,
+    process: u32,
+) -> Result<Links> {
+    let process = NonZeroU32::new(process).context("process 0 has no libraries")?;
+    functions.attach(programs, file, library, process)
+}
