@@ -1,9 +1,9 @@
 //! The tables between agent and kernel.
 
 use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
     btf_maps::SkStorage,
     macros::{btf_map, map},
-    bindings::BPF_F_NO_PREALLOC,
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
 use observer_ebpf::{

@@ -213,13 +213,8 @@ fn transfer(call: &Call, function: u64, result: u64) {
     } else {
         Source::plain(call.buffer, moved as u64)
     };
-    let header = emit::header_of(
-        kind::DATA,
-        processes::bits(task.process()),
-        task,
-        session.socket,
-        &mut session.stream,
-    );
+    let header =
+        emit::header_of(kind::DATA, processes::bits(task.process()), task, session.socket, &mut session.stream);
     let origin = Origin { layer: layer::TLS, unseen_bytes: 0 };
     transfers::record_of(&mut session.stream, header, origin, way, moved, &source);
 }
@@ -279,12 +274,7 @@ fn session_of(call: &Call, task: Task) -> Option<&'static mut Session> {
     if call.socket == 0 {
         return None;
     }
-    let session = Session {
-        socket: call.socket,
-        stream: Stream::new(call.role as u8),
-        began_ns: 0,
-        established: 0,
-    };
+    let session = Session { socket: call.socket, stream: Stream::new(call.role as u8), began_ns: 0, established: 0 };
     if SESSIONS.insert(key, session, 0).is_err() {
         maps::lost(Loss::SocketStateFull);
         return None;

@@ -15,8 +15,8 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::netstat;
-use crate::tls;
 use crate::process::{Process, children, signal_pid};
+use crate::tls;
 use crate::wait::{PATIENCE, until, until_true};
 use access_log::Line;
 use config::Config;

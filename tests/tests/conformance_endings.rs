@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use observer_tests::conformance::{Bench, Case, Family};
+use observer_tests::conformance::{Bench, Case, Family, TLS};
 use observer_tests::nginx::config::Config;
 use observer_tests::request::content;
 use observer_tests::{Body, Client, Request};
@@ -20,7 +20,15 @@ enum Going {
 
 #[test]
 fn conformance() -> Result<()> {
-    let mut family = Family::new("ends of connections")?;
+    run(Family::new("ends of connections")?)
+}
+
+#[test]
+fn conformance_over_tls() -> Result<()> {
+    run(Family::over("ends of connections, over TLS 1.3 on both sides", TLS)?)
+}
+
+fn run(mut family: Family) -> Result<()> {
     let mut bench = family.bench(|config: Config| {
         config
             .server("keepalive_timeout 300ms; keepalive_requests 3; lingering_timeout 300ms;")

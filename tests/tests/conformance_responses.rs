@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
-use observer_tests::conformance::{Bench, Case, Family};
+use observer_tests::conformance::{Bench, Case, Family, TLS};
 use observer_tests::nginx::config::Config;
 use observer_tests::request::content;
 use observer_tests::{Client, Request};
@@ -15,7 +15,15 @@ const SLOW_RECEIVE_BYTES: usize = 64 * 1024;
 
 #[test]
 fn conformance() -> Result<()> {
-    let mut family = Family::new("responses")?;
+    run(Family::new("responses")?)
+}
+
+#[test]
+fn conformance_over_tls() -> Result<()> {
+    run(Family::over("responses, over TLS 1.3 on both sides", TLS)?)
+}
+
+fn run(mut family: Family) -> Result<()> {
     let mut bench = family.bench(|config: Config| {
         config
             .main("thread_pool default threads=2;")

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use observer_tests::conformance::{Bench, Case, Family};
+use observer_tests::conformance::{Bench, Case, Family, TLS};
 use observer_tests::nginx::config::Config;
 use observer_tests::socket::deaf_listener;
 use observer_tests::wait::free_port;
@@ -27,7 +27,15 @@ fn case(bench: &mut Bench<'_>, name: &str, status: u16, request: Request) {
 
 #[test]
 fn refused_and_timed_out() -> Result<()> {
-    let mut family = Family::new("upstreams that refuse or time out")?;
+    run_refused_and_timed_out(Family::new("upstreams that refuse or time out")?)
+}
+
+#[test]
+fn refused_and_timed_out_over_tls() -> Result<()> {
+    run_refused_and_timed_out(Family::over("upstreams that refuse or time out, over TLS", TLS)?)
+}
+
+fn run_refused_and_timed_out(mut family: Family) -> Result<()> {
     let upstream = Upstream::ipv4()?;
     let refusing = format!("127.0.0.1:{}", free_port()?);
     let deaf = deaf_listener()?;
@@ -61,7 +69,15 @@ fn refused_and_timed_out() -> Result<()> {
 
 #[test]
 fn broken_answers() -> Result<()> {
-    let mut family = Family::new("upstreams whose answers break")?;
+    run_broken_answers(Family::new("upstreams whose answers break")?)
+}
+
+#[test]
+fn broken_answers_over_tls() -> Result<()> {
+    run_broken_answers(Family::over("upstreams whose answers break, over TLS", TLS)?)
+}
+
+fn run_broken_answers(mut family: Family) -> Result<()> {
     let upstream = Upstream::ipv4()?;
     let server = format!("{} max_fails=0", upstream.address());
     let unbuffered = format!("proxy_buffering off; proxy_pass http://{};", upstream.address());

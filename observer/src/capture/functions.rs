@@ -102,7 +102,14 @@ impl Functions {
                     if !places.offsets.is_empty() {
                         let Places { offsets, cookies } = places;
                         let process = process.get();
-                        links.push(abi::link_multi_probe(program.as_fd(), &file, offsets, cookies, process, is_return)?);
+                        links.push(abi::link_multi_probe(
+                            program.as_fd(),
+                            &file,
+                            offsets,
+                            cookies,
+                            process,
+                            is_return,
+                        )?);
                     }
                 }
                 Ok(Links::Multi(links))
@@ -162,6 +169,7 @@ fn descriptor(map: &Map) -> Option<RawFd> {
 fn load_multi(object: &mut Object, name: &str) -> Result<OwnedFd> {
     let program = object.programs.get(name).with_context(|| format!("the kernel object lacks {name}"))?;
     let function = object.functions.get(&program.function_key()).with_context(|| format!("{name} has no code"))?;
-    abi::load_multi_probe(name, &function.instructions, &program.license)
-        .with_context(|| format!("the kernel refuses the program {name}; report this with the output of `observer check`"))
+    abi::load_multi_probe(name, &function.instructions, &program.license).with_context(|| {
+        format!("the kernel refuses the program {name}; report this with the output of `observer check`")
+    })
 }

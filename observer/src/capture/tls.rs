@@ -107,7 +107,9 @@ impl Prober {
                 Err(error) => {
                     if !std::mem::replace(&mut probed.has_failed, true) {
                         let shown = mapped.shown.display();
-                        log::warn!("process {process}: its TLS cannot be read, no probe can be put into {shown}: {error:#}");
+                        log::warn!(
+                            "process {process}: its TLS cannot be read, no probe can be put into {shown}: {error:#}"
+                        );
                     }
                     None
                 }
@@ -133,13 +135,7 @@ fn read(mapped: &Mapped) -> Option<Rc<Library>> {
     }
 }
 
-fn attach(
-    functions: &Functions,
-    programs: &mut Ebpf,
-    file: &Path,
-    library: &Library,
-    process: u32,
-) -> Result<Links> {
+fn attach(functions: &Functions, programs: &mut Ebpf, file: &Path, library: &Library, process: u32) -> Result<Links> {
     let process = NonZeroU32::new(process).context("process 0 has no libraries")?;
     functions.attach(programs, file, library, process)
 }

@@ -9,9 +9,7 @@ mod tests;
 
 use std::collections::VecDeque;
 
-use crate::event::{
-    Call, Data, Direction, Endpoint, Layer, Nanoseconds, Opened, Origin, Role, StateChange, TcpState,
-};
+use crate::event::{Call, Data, Direction, Endpoint, Layer, Nanoseconds, Opened, Origin, Role, StateChange, TcpState};
 use crate::exchange::{Ending, Exchange, ExchangeId, Unobserved};
 use crate::gateways::GatewayId;
 use crate::http::head::Side;

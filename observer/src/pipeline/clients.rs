@@ -117,14 +117,7 @@ impl Pipeline {
         }
     }
 
-    fn count(
-        &mut self,
-        exchange: &Exchange,
-        status: u16,
-        rule: Option<Rule>,
-        gateway: GatewayId,
-        entrance: Entrance,
-    ) {
+    fn count(&mut self, exchange: &Exchange, status: u16, rule: Option<Rule>, gateway: GatewayId, entrance: Entrance) {
         let attributed = self.attribute(exchange, entrance);
         let service = match &attributed {
             Attributed::Service { service, .. } => Some(&**service),

@@ -82,7 +82,9 @@ impl Pipeline {
 
 /// The port that a client's connection came in by.
 fn listener(connection: &Connection) -> Option<String> {
-    (connection.opened.role == Role::Client).then(|| connection.opened.local.ip())?.map(|local| local.port().to_string())
+    (connection.opened.role == Role::Client)
+        .then(|| connection.opened.local.ip())?
+        .map(|local| local.port().to_string())
 }
 
 fn failure(open: &OpenHandshake, has_peer_closed: bool) -> &'static str {

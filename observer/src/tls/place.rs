@@ -46,11 +46,11 @@ impl Places {
         };
         let entry = entry(&flow);
         match exits(&flow) {
-            Some(exits) => {
-                Places { entry, exit: Exit::Emulated(exits.into_iter().map(|exit| exit - start).collect()) }
-            }
+            Some(exits) => Places { entry, exit: Exit::Emulated(exits.into_iter().map(|exit| exit - start).collect()) },
             // A probe behind the return puts a breakpoint on the first instruction anyway.
-            None => Places { entry: if entry == Entry::Emulated(0) { entry } else { Entry::First }, exit: Exit::Return },
+            None => {
+                Places { entry: if entry == Entry::Emulated(0) { entry } else { Entry::First }, exit: Exit::Return }
+            }
         }
     }
 }

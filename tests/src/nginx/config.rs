@@ -144,10 +144,9 @@ impl Config {
         let Self { workers, port, status_port, main, http, server, .. } = self;
         let daemon = if self.is_daemon { "on" } else { "off" };
         let (ssl, certificate) = match self.tls {
-            Some(versions) => (
-                " ssl",
-                format!("ssl_certificate cert.pem; ssl_certificate_key key.pem; ssl_protocols {versions};\n"),
-            ),
+            Some(versions) => {
+                (" ssl", format!("ssl_certificate cert.pem; ssl_certificate_key key.pem; ssl_protocols {versions};\n"))
+            }
             None => ("", String::new()),
         };
         let log_format = access_log::format_directive();

@@ -1,7 +1,7 @@
 //! What comes out of order, late, or not at all.
 
 use super::super::{Connection, Moment};
-use crate::event::{Call, Data, Direction, Endpoint, Opened, Origin, Role, StateChange, TcpState};
+use crate::event::{Call, Data, Direction, Endpoint, Layer, Opened, Origin, Role, StateChange, TcpState};
 use crate::exchange::{Ending, Unobserved};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -33,6 +33,7 @@ fn data(sequence: u32, direction: Direction, sample: &[u8]) -> Data<'_> {
         thread: 7,
         direction,
         call: Call::Buffer,
+        layer: Layer::Socket,
         offset: 0,
         result: sample.len() as i32,
         unseen_bytes: 0,

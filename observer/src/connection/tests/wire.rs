@@ -1,7 +1,7 @@
 //! One connection fed by hand: what is read and written when, and a line of text for each exchange that is over.
 
 use super::super::{Connection, Moment, Phase};
-use crate::event::{Call, Data, Direction, Endpoint, Opened, Origin, Role, StateChange, TcpState, Layer};
+use crate::event::{Call, Data, Direction, Endpoint, Layer, Opened, Origin, Role, StateChange, TcpState};
 use crate::exchange::{Ending, Exchange};
 use crate::verdict::Verdict;
 

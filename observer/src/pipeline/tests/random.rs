@@ -5,8 +5,8 @@ use proptest::prelude::*;
 
 use super::script::{GATEWAY, ORDERS, Script, USERS, ip};
 use crate::event::{
-    Call, Data, Direction, Endpoint, Event, Layer, Lost, Opened, Origin, Process, ProcessChange, Resolved, Role, StateChange,
-    TcpState,
+    Call, Data, Direction, Endpoint, Event, Layer, Lost, Opened, Origin, Process, ProcessChange, Resolved, Role,
+    StateChange, TcpState,
 };
 use crate::exposition::text;
 

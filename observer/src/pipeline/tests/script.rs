@@ -8,7 +8,9 @@ use std::net::SocketAddr;
 use crate::attribution::Attribution;
 use crate::config::Config;
 use crate::event::{
-    Call, Cookie, Data, Direction, Endpoint, Event, Opened, Origin, Process, ProcessChange, Role, StateChange, TcpState, Layer};
+    Call, Cookie, Data, Direction, Endpoint, Event, Layer, Opened, Origin, Process, ProcessChange, Role, StateChange,
+    TcpState,
+};
 use crate::exposition::text;
 use crate::metrics::{self, Metrics};
 use crate::pipeline::{Options, Pipeline};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use super::*;
-use crate::event::{Call, Data, Direction, Lost, Layer};
+use crate::event::{Call, Data, Direction, Layer, Lost};
 
 fn header() -> Header {
     Header { is_masked: true, realtime_offset_ns: 1_700_000_000_000_000_000, kernel_release: "6.18.0-test".into() }

@@ -1,7 +1,9 @@
 //! Conversations of two clients through a gateway, made of a list of choices, so that a failing one shrinks.
 
 use crate::event::{
-    Call, Cookie, Data, Direction, Endpoint, Event, Opened, Origin, Process, ProcessChange, Role, StateChange, TcpState, Layer};
+    Call, Cookie, Data, Direction, Endpoint, Event, Layer, Opened, Origin, Process, ProcessChange, Role, StateChange,
+    TcpState,
+};
 use rustc_hash::FxHashMap;
 
 /// Bytes that are nowhere but in secrets.
