@@ -1,14 +1,18 @@
 //! A raw HTTP/1 client: every byte and every end of a connection is the test's choice.
 
 use std::io::Read;
-use std::net::{Shutdown, SocketAddr};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use rustls::ClientConfig;
+
 use crate::netstat;
 use crate::request::Request;
 use crate::socket::{Address, Socket};
+use crate::tls::Tls;
 use crate::wait::{PATIENCE, until_true};
 use crate::wire::{Framing, Head, Wire};
 
@@ -46,6 +50,32 @@ impl Client {
     /// Connects over TCP or a UNIX socket. Reads and writes give up after half a minute.
     pub fn connect_to(address: &Address) -> Result<Self> {
         let socket = Socket::connect(address).with_context(|| format!("connect to {address}"))?;
+        socket.set_timeout(TIMEOUT)?;
+        Ok(Self { wire: Wire::new(socket) })
+    }
+
+    /// Connects over TCP and speaks plainly, whatever the server expects.
+    pub fn connect_plainly(address: SocketAddr) -> Result<Self> {
+        let stream = TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
+        stream.set_nodelay(true)?;
+        Self::over(Socket::Tcp(stream))
+    }
+
+    /// Connects over TLS with settings of the test's own; see [`crate::tls::client_config`].
+    pub fn connect_by_tls(address: SocketAddr, config: &Arc<ClientConfig>) -> Result<Self> {
+        let stream = TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
+        Self::over(Socket::Tls(Box::new(Tls::connect_with(stream, Arc::clone(config))?)))
+    }
+
+    /// The TLS under it, if there is any.
+    pub fn tls(&mut self) -> Option<&mut Tls> {
+        match self.wire.stream() {
+            Socket::Tls(stream) => Some(stream),
+            Socket::Tcp(_) | Socket::Unix(_) => None,
+        }
+    }
+
+    fn over(socket: Socket) -> Result<Self> {
         socket.set_timeout(TIMEOUT)?;
         Ok(Self { wire: Wire::new(socket) })
     }

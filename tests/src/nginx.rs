@@ -239,5 +239,8 @@ impl Drop for Nginx {
 fn spawn(config: &Config, prefix: &Path) -> Result<Process> {
     let mut command = Command::new(&config.binary);
     command.arg("-p").arg(prefix).args(["-c", "nginx.conf", "-e", "error.log"]);
+    if let Some(folder) = &config.library_path {
+        command.env("LD_LIBRARY_PATH", folder);
+    }
     Process::spawn(&mut command).context("nginx is needed: `cargo xtask test` installs it")
 }

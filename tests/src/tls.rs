@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use anyhow::Result;
 use rustls::crypto::ring::default_provider;
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
+    ClientConfig, ClientConnection, HandshakeKind, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
     SupportedProtocolVersion,
 };
 
@@ -50,6 +51,18 @@ pub fn write_certificate(folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// A client's settings with the servers' own certificate as the client's.
+pub fn client_config_with_certificate() -> Result<ClientConfig> {
+    let identity = Identity::get();
+    let mut roots = RootCertStore::empty();
+    roots.add(identity.certificate.clone())?;
+    let key = PrivateKeyDer::from_pem_slice(identity.key_pem.as_bytes())?;
+    Ok(ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_protocol_versions(rustls::ALL_VERSIONS)?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(vec![identity.certificate.clone()], key)?)
+}
+
 /// A client's settings, for versions and protocols of a test's own. Sessions are resumed among connections with the same
 /// settings.
 pub fn client_config(versions: &[&'static SupportedProtocolVersion], protocols: &[&str]) -> Result<ClientConfig> {
@@ -84,6 +97,22 @@ impl Tls {
     pub fn accept(tcp: TcpStream) -> io::Result<Self> {
         let connection = ServerConnection::new(Arc::clone(&Identity::get().server)).map_err(io::Error::other)?;
         Ok(Self::Server(StreamOwned::new(connection, tcp)))
+    }
+
+    /// How the handshake was made, once it is done.
+    pub fn handshake(&self) -> Option<HandshakeKind> {
+        match self {
+            Self::Client(stream) => stream.conn.handshake_kind(),
+            Self::Server(stream) => stream.conn.handshake_kind(),
+        }
+    }
+
+    /// Makes the handshake. Error: the peer's alert, or the connection's end.
+    pub fn shake_hands(&mut self) -> io::Result<()> {
+        match self {
+            Self::Client(stream) => stream.conn.complete_io(&mut stream.sock).map(drop),
+            Self::Server(stream) => stream.conn.complete_io(&mut stream.sock).map(drop),
+        }
     }
 
     /// The socket under it.

@@ -96,7 +96,7 @@ impl Prober {
         if self.files.len() > FILES_MAX {
             self.files.clear();
         }
-        for mapped in mapped_files(process) {
+        for mapped in likely_first(mapped_files(process)) {
             if probed.links.contains_key(&mapped.id) {
                 continue;
             }
@@ -122,6 +122,16 @@ impl Prober {
             probed.links.insert(mapped.id, links);
         }
     }
+}
+
+/// A new process may be asked something at any moment: files that are named like a TLS library go before those that have to
+/// be looked through to know.
+fn likely_first(mut files: Vec<Mapped>) -> Vec<Mapped> {
+    let is_unlikely = |file: &Mapped| {
+        !file.shown.file_name().is_some_and(|name| name.as_encoded_bytes().windows(3).any(|part| part == b"ssl"))
+    };
+    files.sort_by_key(is_unlikely);
+    files
 }
 
 /// A file that cannot be read is no TLS library as far as anyone can tell: most of what is mapped is none.

@@ -65,8 +65,7 @@ impl Connection {
             }
             HandshakeStep::Protocol(name) => {
                 if **name == *HTTP2_NAME && self.layers.carries != Carried::Http2 {
-                    self.carry(Carried::Http2, moments);
-                    self.tell_stray(moments);
+                    self.turn_to(Carried::Http2, moments);
                 }
             }
         }
@@ -147,15 +146,22 @@ impl Connection {
             Some(Carried::Http2) => (!input.begins_with(b"HTTP/1.")).then_some(Carried::Http2),
             // Met in the middle.
             Some(Carried::Http1) | None => {
+                if is_first && self.exchanges.is_empty() && begins_like_http2(input) {
+                    return self.turn_to(Carried::Http2, moments);
+                }
                 let is_midway = is_first && self.opened.origin != Origin::Beginning;
                 let is_tls = self.layers.current == Layer::Socket && begins_like_tls(input);
                 (is_midway && is_tls).then_some(Carried::Encrypted)
             }
         };
         if let Some(carried) = confirmed {
-            self.carry(carried, moments);
-            self.tell_stray(moments);
+            self.turn_to(carried, moments);
         }
+    }
+
+    fn turn_to(&mut self, carried: Carried, moments: &mut Vec<Moment>) {
+        self.carry(carried, moments);
+        self.tell_stray(moments);
     }
 
     /// From here on its bytes are not read. What was begun on it is not seen whole; if there was nothing, one exchange
@@ -183,4 +189,9 @@ impl Connection {
 /// A record of TLS 1.0 to 1.3 (RFC 8446, section 5.1).
 fn begins_like_tls(input: &Input<'_>) -> bool {
     matches!(input.known(), [0x14..=0x17, 3, 0..=4, ..])
+}
+
+/// A SETTINGS frame, a server's first (RFC 9113, sections 3.4 and 6.5).
+fn begins_like_http2(input: &Input<'_>) -> bool {
+    matches!(input.known(), [0, _, _, 4, 0 | 1, 0, 0, 0, 0, ..])
 }

@@ -23,6 +23,8 @@ pub struct Config {
     keeps_upstreams: bool,
     pub(super) tls: Option<&'static str>,
     asks_by_tls: bool,
+    speaks_http2: bool,
+    pub(super) library_path: Option<PathBuf>,
     main: String,
     http: String,
     server: String,
@@ -41,6 +43,8 @@ impl Config {
             keeps_upstreams: true,
             tls: None,
             asks_by_tls: false,
+            speaks_http2: false,
+            library_path: None,
             main: String::new(),
             http: String::new(),
             server: String::new(),
@@ -75,6 +79,18 @@ impl Config {
     /// The main server speaks TLS in these versions (`ssl_protocols`), and whoever connects to its port does.
     pub fn tls(mut self, versions: &'static str) -> Self {
         self.tls = Some(versions);
+        self
+    }
+
+    /// The main server speaks HTTP/2 as well, where it speaks TLS.
+    pub fn http2(mut self) -> Self {
+        self.speaks_http2 = true;
+        self
+    }
+
+    /// The program takes its libraries from this folder first (`LD_LIBRARY_PATH`).
+    pub fn library_path(mut self, folder: &Path) -> Self {
+        self.library_path = Some(folder.to_owned());
         self
     }
 
@@ -144,9 +160,10 @@ impl Config {
         let Self { workers, port, status_port, main, http, server, .. } = self;
         let daemon = if self.is_daemon { "on" } else { "off" };
         let (ssl, certificate) = match self.tls {
-            Some(versions) => {
-                (" ssl", format!("ssl_certificate cert.pem; ssl_certificate_key key.pem; ssl_protocols {versions};\n"))
-            }
+            Some(versions) => (
+                if self.speaks_http2 { " ssl http2" } else { " ssl" },
+                format!("ssl_certificate cert.pem; ssl_certificate_key key.pem; ssl_protocols {versions};\n"),
+            ),
             None => ("", String::new()),
         };
         let log_format = access_log::format_directive();
