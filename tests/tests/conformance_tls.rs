@@ -48,7 +48,7 @@ fn exchanges(bench: &mut Bench<'_>) {
         Request::get("/alpha/bytes/16384"),
         Request::get("/alpha/chunked/50x700"),
         Request::get("/alpha/drip/20x3"),
-        Request::get("/alpha/early-hints/status/404"),
+        Request::get("/alpha/status/404"),
         Request::get("/own/"),
         Request::new("HEAD", "/alpha/bytes/999"),
         Request::post("/alpha/echo", 20_000),

@@ -29,7 +29,7 @@ pub const MEMORY: Family = Family {
 };
 
 /// Each of the 10,000 connections asks about once a second: the number is what matters here, and the host stays usable.
-const LOAD: Load = Load { connections: 10_000, seconds: 5, services: 1_000, delay_ms: 1_000 };
+const LOAD: Load = Load { connections: 10_000, seconds: 5, services: 1_000, delay_ms: 1_000, is_tls: false };
 
 /// Descriptors of the gateway, which has the most: clients, upstreams, and its own.
 const OPEN_FILES: u64 = 16_000;

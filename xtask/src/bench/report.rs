@@ -54,7 +54,7 @@ pub fn table(parts: &[Part], wanted: impl Fn(&Spec) -> bool) -> String {
 fn row(spec: &Spec, outcome: &Outcome) -> [String; 6] {
     let (value, interval) = match outcome {
         Outcome::Measured(values) => value_and_interval(spec, values),
-        Outcome::Undecided(_) | Outcome::NotMeasurable(_) => ("-".into(), "-".into()),
+        Outcome::Undecided(_) => ("-".into(), "-".into()),
     };
     // An error may have several lines, a cell has one.
     let verdict = outcome.verdict(spec).replace('\n', " ").replace('|', "/");
@@ -97,7 +97,7 @@ pub fn json(machine: &Machine, pairs: usize, parts: &[Part], wanted: impl Fn(&Sp
 fn row_json(spec: &Spec, outcome: &Outcome) -> Json {
     let values = match outcome {
         Outcome::Measured(values) => values.as_slice(),
-        Outcome::Undecided(_) | Outcome::NotMeasurable(_) => &[],
+        Outcome::Undecided(_) => &[],
     };
     let (median, interval) = estimate(values).map_or((Json::Null, None), |e| (e.median.into(), e.interval));
     Json::object([
@@ -163,7 +163,7 @@ mod tests {
     fn the_table_has_value_interval_limit_and_verdict() {
         let text = table(&parts(), |_| true);
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), 4);
+        assert_eq!(lines.len(), 5);
         assert!(lines[2].starts_with("| gateway-25us | 1.017 | 1.013 to 1.021 | 1.050   | pass"), "{text}");
         assert!(lines[3].contains("| undecided: no TLS / yet |"), "{text}");
         let width = |line: &str| line.chars().count();

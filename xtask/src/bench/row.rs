@@ -56,8 +56,6 @@ pub enum Outcome {
     Measured(Vec<f64>),
     /// It was tried, and why it gave nothing.
     Undecided(String),
-    /// It cannot be tried, and why.
-    NotMeasurable(String),
 }
 
 impl Outcome {
@@ -66,7 +64,6 @@ impl Outcome {
         match self {
             Outcome::Measured(values) => verdict(values, spec.limit, spec.judge).to_string(),
             Outcome::Undecided(why) => format!("{}: {why}", Verdict::Undecided),
-            Outcome::NotMeasurable(why) => format!("not measurable yet: {why}"),
         }
     }
 }

@@ -39,6 +39,8 @@ pub enum Kind<'a> {
     Plain,
     /// It runs Lua for each request, as Kong does.
     Lua(&'a NginxLua),
+    /// It only proxies, for clients that speak TLS 1.3.
+    Tls,
 }
 
 /// A running upstream and gateway. Dropping it ends them.
@@ -106,6 +108,9 @@ impl Nginx {
         let config = folder.join("nginx.conf");
         fs::write(&config, nginx_config(kind, connections, &http(address)))
             .with_context(|| format!("cannot write {}", config.display()))?;
+        if matches!(kind, Kind::Tls) {
+            make_certificate(folder)?;
+        }
         let nginx = find_program("nginx").context("no nginx; install it, or run `cargo xtask bench` as root")?;
         let mut command = Command::new(nginx);
         command.arg("-p").arg(folder).arg("-c").arg(&config).args(["-e", "error.log"]).stdin(Stdio::null());
@@ -121,6 +126,7 @@ impl Nginx {
         Ok(nginx)
     }
 
+    /// A server of TLS answers plain requests, too: with a 400.
     fn wait_until_it_answers(&self, log: &Path) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(10);
         // The master listens before there is a worker: a connection alone tells nothing.
@@ -134,6 +140,16 @@ impl Nginx {
         }
         Ok(())
     }
+}
+
+fn make_certificate(folder: &Path) -> Result<()> {
+    let openssl = find_program("openssl").context("no openssl; install it with `apt-get install openssl`")?;
+    let mut command = Command::new(openssl);
+    command.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]);
+    command.args(["-subj", "/CN=localhost", "-keyout", "key.pem", "-out", "cert.pem"]).current_dir(folder);
+    let made = command.stdin(Stdio::null()).output().context("cannot run openssl")?;
+    ensure!(made.status.success(), "openssl makes no certificate: {}", String::from_utf8_lossy(&made.stderr));
+    Ok(())
 }
 
 /// A free port of loopback, below those that Linux gives to outgoing connections: the load opens thousands.
@@ -155,8 +171,12 @@ server {{ listen {address} backlog=4096; location / {{ return 200 {BODY}; }} }}"
 
 fn gateway_config(address: SocketAddr, upstream: SocketAddr, kind: Kind<'_>) -> String {
     let (http, server, location) = match kind {
-        Kind::Plain => (String::new(), "", ""),
+        Kind::Plain | Kind::Tls => (String::new(), "", ""),
         Kind::Lua(modules) => (format!("{}\n{LUA_HTTP}", modules.package_path()), LUA_SERVER, LUA_LOCATION),
+    };
+    let tls = match kind {
+        Kind::Plain | Kind::Lua(_) => "",
+        Kind::Tls => " ssl; ssl_protocols TLSv1.3; ssl_certificate cert.pem; ssl_certificate_key key.pem",
     };
     format!(
         "{http}
@@ -164,7 +184,7 @@ proxy_http_version 1.1;
 proxy_set_header Connection \"\";
 upstream services {{ server {upstream}; keepalive 256; keepalive_requests 1000000000; }}
 server {{
-    listen {address} backlog=4096;
+    listen {address} backlog=4096{tls};
     {server}
     location / {{ {location} proxy_pass http://services; }}
 }}"
@@ -173,7 +193,7 @@ server {{
 
 fn nginx_config(kind: Kind<'_>, connections: u32, http: &str) -> String {
     let modules = match kind {
-        Kind::Plain => String::new(),
+        Kind::Plain | Kind::Tls => String::new(),
         Kind::Lua(modules) => modules.load_modules(),
     };
     // Each client's request may need an upstream connection beside its own.

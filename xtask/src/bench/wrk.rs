@@ -21,11 +21,13 @@ pub struct Load {
     pub services: usize,
     /// Each connection waits so long before each request.
     pub delay_ms: u32,
+    /// By TLS.
+    pub is_tls: bool,
 }
 
 impl Load {
     /// The load that the yardsticks are made with.
-    pub const FULL: Self = Self { connections: 16, seconds: 2, services: 1, delay_ms: 0 };
+    pub const FULL: Self = Self { connections: 16, seconds: 2, services: 1, delay_ms: 0, is_tls: false };
 
     /// Runs to its end. Error when any answer was not a good one. `folder` is for wrk's script.
     pub fn run(&self, gateway: SocketAddr, folder: &Path) -> Result<Served> {
@@ -38,7 +40,7 @@ impl Load {
             .args(["--duration", &format!("{}s", self.seconds)])
             .arg("--script")
             .arg(&script)
-            .arg(format!("http://{gateway}/s0000/x"));
+            .arg(format!("{}://{gateway}/s0000/x", if self.is_tls { "https" } else { "http" }));
         let mut text = String::new();
         let status = job::lines(&mut wrk, |line| {
             text += line;
