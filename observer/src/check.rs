@@ -22,6 +22,7 @@ mod helpers;
 mod hooks;
 mod kernel;
 mod table;
+mod tls;
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +98,7 @@ pub fn rows() -> Vec<Row> {
     rows.extend(hooks::rows(btf.as_ref().ok()));
     rows.push(helpers::row(capture::kernel_part()));
     rows.push(sock_diag_row(list_sockets()));
+    rows.extend(tls::rows());
     rows
 }
 

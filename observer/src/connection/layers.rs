@@ -117,9 +117,11 @@ impl Connection {
         }
         self.layers.current = Layer::Tls;
         self.layers.suspected = None;
+        // Behind a PROXY protocol's header nothing is missing.
+        let was_read = self.next_number > 0 || self.requests.is_lost();
         let has_moved = self.turn.take().is_some();
         (self.received, self.sent) = (0, 0);
-        if has_moved {
+        if has_moved && was_read {
             self.lose(Unobserved::Encrypted);
             self.end_all(Ending::Lost(Unobserved::Encrypted), moments);
             self.out_of_step = None;

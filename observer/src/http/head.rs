@@ -4,6 +4,9 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use thiserror::Error;
+use zeroize::Zeroizing;
+
+use super::secret::Secret;
 
 /// Header lines that are parsed without memory from the heap. A head may have as many as fit it.
 const LINES_USUAL: usize = 128;
@@ -31,7 +34,7 @@ pub struct Malformed(#[from] httparse::Error);
 /// A message's head.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
-    text: Box<[u8]>,
+    text: Secret,
     method: Place,
     target: Place,
     host: Place,
@@ -132,7 +135,7 @@ impl Head {
         let minor = memchr::memmem::rfind(line, VERSION).map(|at| at + VERSION.len());
         match minor {
             Some(at) if matches!(line.get(at), Some(b'2'..=b'9')) => {
-                let mut text = text.to_vec();
+                let mut text = Zeroizing::new(text.to_vec());
                 text[at] = b'1';
                 Head::parse(Side::Request, &text)
             }

@@ -3,7 +3,10 @@
 //! Bytes come known or hidden: of a long body only the count is known. As long as a message's end follows from what is
 //! known, hidden bytes are as good as known ones; where it does not, the reader says so and waits to be told.
 
+use zeroize::Zeroizing;
+
 use super::head::{self, Framing, Head, Side};
+use super::secret::Secret;
 
 /// Bytes of a chunk's size line that are kept in mind; sizes have at most 16 digits, extensions are passed over.
 const SIZE_DIGITS_MAX: u32 = 16;
@@ -79,7 +82,7 @@ pub struct Reader {
     side: Side,
     state: State,
     /// The part of a head that came in earlier calls.
-    head: Vec<u8>,
+    head: Secret,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,12 +202,12 @@ pub fn end_of_chunks(last: &[u8]) -> &[u8] {
 impl Reader {
     /// A reader at the start of a connection.
     pub fn new(side: Side) -> Self {
-        Reader { side, state: State::Idle, head: Vec::new() }
+        Reader { side, state: State::Idle, head: Secret::default() }
     }
 
     /// A reader of a connection that was met on its way: it waits for [`Reader::restart`].
     pub fn midway(side: Side) -> Self {
-        Reader { side, state: State::Lost, head: Vec::new() }
+        Reader { side, state: State::Lost, head: Secret::default() }
     }
 
     /// Reads up to the next part or the input's end. What it takes from `input` belongs to the part it returns, and is
@@ -362,7 +365,7 @@ impl Reader {
         }
         let seen = self.head.len();
         let known = input.known;
-        self.head.extend_from_slice(known);
+        self.head.extend(known);
         if let Some(end) = head::end_of_head(&self.head, seen) {
             input.take((end - seen) as u64);
             let text = std::mem::take(&mut self.head);
@@ -385,7 +388,7 @@ impl Reader {
         let head = if self.head.is_empty() {
             Head::simple(&known[..end])
         } else {
-            Head::simple(&[&self.head, &known[..end]].concat())
+            Head::simple(&Zeroizing::new([&*self.head, &known[..end]].concat()))
         };
         head.map(|head| (head, end))
     }

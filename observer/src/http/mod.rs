@@ -3,3 +3,4 @@
 pub mod head;
 pub mod http1;
 pub mod proxy_protocol;
+mod secret;

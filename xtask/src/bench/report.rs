@@ -164,7 +164,7 @@ mod tests {
         let text = table(&parts(), |_| true);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 5);
-        assert!(lines[2].starts_with("| gateway-25us | 1.017 | 1.013 to 1.021 | 1.050   | pass"), "{text}");
+        assert!(lines[2].starts_with("| gateway-25us  | 1.017 | 1.013 to 1.021 | 1.050   | pass"), "{text}");
         assert!(lines[3].contains("| undecided: no TLS / yet |"), "{text}");
         let width = |line: &str| line.chars().count();
         assert!(lines.iter().all(|line| width(line) == width(lines[0])), "{text}");
