@@ -22,6 +22,8 @@ pub mod agent;
 pub mod agent_config;
 pub mod compare;
 pub mod conformance;
+#[cfg(target_arch = "x86_64")]
+pub mod debugger;
 pub mod exposition;
 pub mod kong_admin;
 pub mod prometheus;
