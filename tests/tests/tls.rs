@@ -195,6 +195,8 @@ fn tls_that_cannot_be_read_is_told() -> Result<()> {
     let now = agent.scrape_when(|now| now.value(gauge) == 1.0)?;
     ensure!(now.value(gauge) == 1.0 && now.sum("kong_http_status_total") == 0.0, "{}", now.own());
     ensure!(now.value("observer_exchanges_unobserved_total{reason=\"tls_unreadable\"}") == 1.0, "{}", now.own());
+    let told = agent.stderr().matches(&format!("process {} speaks TLS that cannot be read", server.pid())).count();
+    ensure!(told == 1, "told {told} times:\n{}", agent.stderr());
     drop(client);
     let now = agent.scrape_when(|now| now.value(gauge) == 0.0)?;
     ensure!(now.value(gauge) == 0.0, "{}", now.own());

@@ -225,6 +225,12 @@ impl Sink for Pipeline {
 
     fn round(&mut self) -> Result<()> {
         self.publish();
+        for process in self.take_unread_processes() {
+            log::warn!(
+                "process {process} speaks TLS that cannot be read: its TLS library's functions were not found, or had no \
+                 probes yet; its connections are counted in observer_tls_unreadable_connections"
+            );
+        }
         Ok(())
     }
 

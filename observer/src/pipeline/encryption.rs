@@ -5,6 +5,9 @@ use crate::event::{Cookie, Direction, Handshake, HandshakeStep, Nanoseconds, Rol
 
 use super::Pipeline;
 
+/// Processes that are told of, each once.
+const PROCESSES_MAX: usize = 4096;
+
 /// Alerts that end a handshake (RFC 8446, section 6, and RFC 5246, section 7.2), as a result's label; of others the
 /// number is not told.
 const ALERTS: [(u8, &str, &str); 18] = [
@@ -65,9 +68,18 @@ impl Pipeline {
         let before = std::mem::replace(&mut connection.carried, carried);
         self.unreadable += u64::from(carried == Carried::Encrypted);
         self.unreadable -= u64::from(before == Carried::Encrypted);
+        if carried == Carried::Encrypted && self.unread_processes.len() < PROCESSES_MAX {
+            self.unread_processes.insert(connection.process);
+        }
         if carried == Carried::Http2 && connection.opened.role == Role::Client {
             self.metrics.protocol("http/2");
         }
+    }
+
+    /// Processes whose TLS turned out unreadable and that were not given out yet.
+    pub fn take_unread_processes(&mut self) -> Vec<u32> {
+        let told = &mut self.told_unread;
+        self.unread_processes.drain().filter(|&process| told.len() < PROCESSES_MAX && told.insert(process)).collect()
     }
 
     /// A client's connection has its first request's head.

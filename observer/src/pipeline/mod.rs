@@ -12,7 +12,7 @@ mod tests;
 mod upstreams;
 
 use observer_ebpf::tables::Loss;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::attribution::Attribution;
 use crate::config::{Endpoint as Address, ServiceKey};
@@ -93,6 +93,9 @@ pub struct Pipeline {
     metrics: Metrics,
     /// Open connections whose TLS cannot be read.
     unreadable: u64,
+    /// Processes that have such connections, and those of them that were given out.
+    unread_processes: FxHashSet<u32>,
+    told_unread: FxHashSet<u32>,
     moments: Vec<Moment>,
 }
 
@@ -114,6 +117,8 @@ impl Pipeline {
             open: 0,
             metrics,
             unreadable: 0,
+            unread_processes: FxHashSet::default(),
+            told_unread: FxHashSet::default(),
             moments: Vec::new(),
         }
     }
@@ -317,6 +322,7 @@ impl Pipeline {
 
     fn process(&mut self, process: &Process) {
         if process.change == ProcessChange::Exited {
+            self.told_unread.remove(&process.process);
             self.process_ended(process.process);
         }
         let gateway = self.gateways.of_process(process.process);

@@ -1,5 +1,6 @@
 mod clients;
 mod enabled;
+mod encryption;
 mod gateways;
 mod page;
 mod random;

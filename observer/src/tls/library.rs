@@ -44,7 +44,7 @@ pub struct Function {
 /// The functions of a file that has any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Library {
-    /// In no particular order.
+    /// By their numbers.
     pub functions: Vec<Function>,
 }
 
@@ -83,6 +83,7 @@ impl Library {
             };
             functions.push(Function { name, number, offset, places });
         }
+        functions.sort_by_key(|function| function.number);
         let moves = |number| functions.iter().any(|function| function.number == number);
         let is_whole = moves(function::READ) && moves(function::WRITE);
         Ok(is_whole.then_some(Library { functions }))

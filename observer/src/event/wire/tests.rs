@@ -70,6 +70,7 @@ fn data_survives_encoding() {
         tail: b"\r\n0\r\n\r\n",
     };
     round_trip(&Event::Data(data));
+    round_trip(&Event::Data(Data { layer: Layer::Tls, ..data }));
     round_trip(&Event::Data(Data { result: -104, sample: b"", tail: b"", direction: Direction::Received, ..data }));
 }
 
@@ -96,6 +97,23 @@ fn the_other_events_survive_encoding() {
         error: 111,
         is_closed: true,
     }));
+}
+
+#[test]
+fn steps_of_a_handshake_survive_encoding() {
+    let alert = HandshakeStep::Alert { direction: Direction::Sent, description: 70 };
+    for step in [HandshakeStep::Begun, HandshakeStep::Done, alert, HandshakeStep::Protocol(b"h2"[..].into())] {
+        let (time_ns, began_ns) = (7, 3);
+        round_trip(&Event::Handshake(Handshake {
+            time_ns,
+            socket: 2,
+            sequence: 3,
+            process: 4,
+            thread: 5,
+            began_ns,
+            step,
+        }));
+    }
 }
 
 #[test]

@@ -5,13 +5,13 @@ use proptest::prelude::*;
 
 use super::script::{GATEWAY, ORDERS, Script, USERS, ip};
 use crate::event::{
-    Call, Data, Direction, Endpoint, Event, Layer, Lost, Opened, Origin, Process, ProcessChange, Resolved, Role,
-    StateChange, TcpState,
+    Call, Data, Direction, Endpoint, Event, Handshake, HandshakeStep, Layer, Lost, Opened, Origin, Process,
+    ProcessChange, Resolved, Role, StateChange, TcpState,
 };
 use crate::exposition::text;
 
 /// Whole messages, pieces of messages, and bytes that are none.
-const PIECES: [&[u8]; 22] = [
+const PIECES: [&[u8]; 25] = [
     b"GET /orders HTTP/1.1\r\nHost: x\r\n\r\n",
     b"GET /users HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
     b"HEAD /orders HTTP/1.0\r\n\r\n",
@@ -33,6 +33,9 @@ const PIECES: [&[u8]; 22] = [
     b"HTTP/1.1 100 Continue\r\n\r\n",
     b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
     b"\x16\x03\x01\x02\x00\x01\x00\n\n",
+    b"\x17\x03\x03\x00\x05hello",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    b"\0\0\0\x04\0\0\0\0\0",
     b"",
 ];
 
@@ -100,8 +103,9 @@ fn data() -> impl Strategy<Value = (Data<'static>, Offset)> {
     let tail = prop_oneof![Just(&b""[..]), Just(&b"\n\r\n0\r\n\r\n"[..])];
     let sample = proptest::sample::select(&PIECES[..]);
     let unseen_bytes = prop_oneof![9 => Just(0), 1 => any::<u32>()];
-    (socket(), process(), direction, call, offset, result, (hidden, tail, sample, unseen_bytes)).prop_map(
-        |(socket, process, direction, call, offset, result, (hidden, tail, sample, unseen_bytes))| {
+    let layer = prop_oneof![5 => Just(Layer::Socket), 1 => Just(Layer::Tls)];
+    (socket(), process(), direction, call, offset, result, (hidden, tail, sample, unseen_bytes, layer)).prop_map(
+        |(socket, process, direction, call, offset, result, (hidden, tail, sample, unseen_bytes, layer))| {
             let result = result.unwrap_or(sample.len() as i32 + hidden);
             let data = Data {
                 time_ns: 0,
@@ -111,7 +115,7 @@ fn data() -> impl Strategy<Value = (Data<'static>, Offset)> {
                 thread: process,
                 direction,
                 call,
-                layer: Layer::Socket,
+                layer,
                 offset: 0,
                 result,
                 unseen_bytes,
@@ -128,6 +132,19 @@ fn state() -> impl Strategy<Value = Event<'static>> {
     (socket(), tcp(), tcp(), any::<bool>(), any::<u32>()).prop_map(|(socket, old, new, is_closed, sequence)| {
         let (local, local_port, error) = ([0; 16], 80, 0);
         Event::State(StateChange { time_ns: 0, socket, sequence, old, new, local_port, local, error, is_closed })
+    })
+}
+
+fn handshake() -> impl Strategy<Value = Event<'static>> {
+    let direction = prop_oneof![Just(Direction::Received), Just(Direction::Sent)];
+    let step = prop_oneof![
+        3 => Just(HandshakeStep::Begun),
+        3 => Just(HandshakeStep::Done),
+        1 => (direction, any::<u8>()).prop_map(|(direction, description)| HandshakeStep::Alert { direction, description }),
+        1 => Just(HandshakeStep::Protocol(b"h2"[..].into())),
+    ];
+    (socket(), process(), any::<u32>(), any::<u64>(), step).prop_map(|(socket, process, sequence, began_ns, step)| {
+        Event::Handshake(Handshake { time_ns: 0, socket, sequence, process, thread: process, began_ns, step })
     })
 }
 
@@ -163,6 +180,7 @@ fn step() -> impl Strategy<Value = (u64, Step)> {
         3 => opened().prop_map(Step::Event),
         16 => data().prop_map(|(data, offset)| Step::Data(data, offset)),
         3 => state().prop_map(Step::Event),
+        1 => handshake().prop_map(Step::Event),
         1 => other().prop_map(Step::Event),
     ];
     (time, step)
@@ -198,6 +216,7 @@ fn at(now: u64, event: Event<'static>) -> Event<'static> {
     match event {
         Event::Opened(opened) => Event::Opened(Opened { time_ns: now, ..opened }),
         Event::State(change) => Event::State(StateChange { time_ns: now, ..change }),
+        Event::Handshake(handshake) => Event::Handshake(Handshake { time_ns: now, ..handshake }),
         Event::Process(process) => Event::Process(Process { time_ns: now, ..process }),
         other => other,
     }
