@@ -78,14 +78,15 @@ fn a_gateway_that_starts_later_is_read_once_its_probes_are_there() -> Result<()>
     let agent = Agent::watching(&["name:gw-tls-late"])?;
     let upstream = Upstream::ipv4()?;
     let nginx = gateway(&upstream)?.binary(&program).workers(2).start()?;
-    // What came before the probes is told, not guessed at.
+    // What came before the probes is told, not guessed at. A connection on which they came late counts twice.
     let connections = 20.0;
     for _ in 0..20 {
         exchange(&nginx, "bytes/10")?;
     }
     let now = agent.scrape_when(|now| now.sum("observer_exchanges_begun_total") >= connections)?;
     let unread = now.value("observer_exchanges_unobserved_total{reason=\"tls_unreadable\"}");
-    ensure!(now.sum("kong_http_status_total") + unread == connections && unread < connections, "{}", now.own());
+    let counted = now.sum("kong_http_status_total");
+    ensure!(counted > 0.0 && counted <= connections && counted + unread >= connections, "{}", now.own());
     let before = now;
     for _ in 0..20 {
         exchange(&nginx, "bytes/10")?;

@@ -116,15 +116,19 @@ impl Connection {
             return;
         }
         self.layers.current = Layer::Tls;
-        self.layers.suspected = None;
+        let was_suspected = self.layers.suspected.take().is_some();
         // Behind a PROXY protocol's header nothing is missing.
         let was_read = self.next_number > 0 || self.requests.is_lost();
         let has_moved = self.turn.take().is_some();
         (self.received, self.sent) = (0, 0);
         if has_moved && was_read {
             self.lose(Unobserved::Encrypted);
-            self.end_all(Ending::Lost(Unobserved::Encrypted), moments);
             self.out_of_step = None;
+            if was_suspected {
+                // A handshake was taken for a request's beginning.
+                self.leave_unread(0, moments);
+            }
+            self.end_all(Ending::Lost(Unobserved::Encrypted), moments);
         }
         if self.layers.carries == Carried::Encrypted {
             self.layers.carries = Carried::Http1;

@@ -133,6 +133,18 @@ fn plaintext_that_begins_late_is_read_from_its_first_request() {
 }
 
 #[test]
+fn a_handshake_whose_plaintext_follows_was_no_request() {
+    let mut wire = Wire::client();
+    wire.reads(1, CLIENT_HELLO);
+    let mut tls = Tls::over(wire);
+    tls.steps(2, HandshakeStep::Done);
+    tls.reads(3, get("/a"));
+    tls.writes(4, ok(""));
+    let expected = ["- - 11+0 bytes 1-1 ms: not taken", "GET /a 28+38 bytes 3-4 ms: 200"];
+    assert_eq!(tls.wire.over(), expected);
+}
+
+#[test]
 fn tls_to_a_plain_port_is_a_bad_request() {
     let mut wire = Wire::client();
     wire.reads(1, CLIENT_HELLO);
