@@ -192,6 +192,21 @@ impl Connection {
     }
 }
 
+/// How many of a call's first bytes tell that it is no HTTP/1: a record's type and version, a preface, a frame's head.
+pub fn telling_bytes(sample: &[u8]) -> usize {
+    const FRAME_HEAD: usize = 9;
+    let input = Input::new(sample, 0, &[]);
+    if begins_like_tls(&input) {
+        3
+    } else if input.begins_with(HTTP2_PREFACE) {
+        HTTP2_PREFACE.len()
+    } else if begins_like_http2(&input) {
+        FRAME_HEAD
+    } else {
+        0
+    }
+}
+
 /// A record of TLS 1.0 to 1.3 (RFC 8446, section 5.1).
 fn begins_like_tls(input: &Input<'_>) -> bool {
     matches!(input.known(), [0x14..=0x17, 3, 0..=4, ..])

@@ -16,7 +16,7 @@ use crate::http::head::Side;
 use crate::http::http1::{Input, Reader, Span};
 use crate::pairing::ReadLast;
 
-pub use layers::{Carried, OpenHandshake};
+pub use layers::{Carried, OpenHandshake, telling_bytes};
 
 use layers::Layers;
 

@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 use super::head::MASK;
 use super::kept::Kept;
 use super::sample::{Heads, Sample};
-use crate::connection::{Connection, Moment};
+use crate::connection::{Connection, Moment, telling_bytes};
 use crate::event::{Cookie, Data, Event, Handshake, Opened, Process, ProcessChange, Role, StateChange, TcpState};
 use crate::gateways::Gateways;
 use crate::http::http1::end_of_chunks;
@@ -86,6 +86,8 @@ impl Masker {
                 self.followed.remove(&data.socket);
             }
         }
+        let telling = telling_bytes(data.sample);
+        self.sample[..telling].copy_from_slice(&data.sample[..telling]);
         let tail = &mut self.tail[..data.tail.len().min(TAIL_BYTES)];
         tail.fill(MASK);
         let end = end_of_chunks(&data.tail[..tail.len()]);

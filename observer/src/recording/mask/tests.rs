@@ -155,6 +155,25 @@ fn of_a_tls_handshake_only_that_it_is_one_stays() {
 }
 
 #[test]
+fn what_tells_that_a_connection_is_not_read_stays() {
+    let unread: [(&str, &str); 2] = [
+        ("\u{16}\u{3}\u{1}\0SECRET", "\u{16}\u{3}\u{3}\0SECRET"),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nSECRET", "\0\0\u{12}\u{4}\0\0\0\0\0SECRET"),
+    ];
+    for (request, response) in unread {
+        let mut recorded = Recorded::with_gateway();
+        recorded.open(CLIENT, Origin::Beginning);
+        for (direction, text) in [(Received, request), (crate::event::Direction::Sent, response)] {
+            recorded.call(CLIENT, direction, text.as_bytes(), text.len());
+        }
+        let masked = masked(&recorded);
+        assert_eq!(exposition(&masked), exposition(&recorded), "{}", masked.dump());
+        assert!(!stream(&masked, CLIENT).concat().contains("SECRET"), "{}", masked.dump());
+        assert!(exposition(&masked).contains("observer_exchanges_unobserved_total{reason="), "{}", masked.dump());
+    }
+}
+
+#[test]
 fn a_tail_stays_only_where_it_ends_a_chunked_body() {
     let mut recorded = Recorded::with_gateway();
     recorded.open(CLIENT, Origin::Beginning);
