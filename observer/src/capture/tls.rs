@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
 use std::path::Path;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ const FILES_MAX: usize = 4096;
 pub struct Prober {
     functions: Functions,
     /// What is in the files seen so far; `None` for those that are no TLS library.
-    files: HashMap<FileId, Option<Rc<Library>>>,
+    files: HashMap<FileId, Option<Arc<Library>>>,
     processes: BTreeMap<u32, Probed>,
 }
 
@@ -135,9 +135,9 @@ fn likely_first(mut files: Vec<Mapped>) -> Vec<Mapped> {
 }
 
 /// A file that cannot be read is no TLS library as far as anyone can tell: most of what is mapped is none.
-fn read(mapped: &Mapped) -> Option<Rc<Library>> {
+fn read(mapped: &Mapped) -> Option<Arc<Library>> {
     match Library::read(&mapped.link) {
-        Ok(library) => library.map(Rc::new),
+        Ok(library) => library.map(Arc::new),
         Err(error) => {
             log::debug!("{}: {error}", mapped.shown.display());
             None

@@ -36,6 +36,7 @@ const HARMLESS: &[(bpf_func_id, &str)] = &[
     (BPF_FUNC_probe_read_kernel_str, "probe_read_kernel_str"),
     (BPF_FUNC_get_socket_cookie, "get_socket_cookie"),
     (BPF_FUNC_sk_storage_get, "sk_storage_get"),
+    (BPF_FUNC_task_storage_get, "task_storage_get"),
     (BPF_FUNC_sk_storage_delete, "sk_storage_delete"),
     (BPF_FUNC_skc_to_tcp_sock, "skc_to_tcp_sock"),
     (BPF_FUNC_skc_to_unix_sock, "skc_to_unix_sock"),

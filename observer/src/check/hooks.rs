@@ -15,12 +15,14 @@ const TRACEPOINTS: [(&str, &str, Option<&str>); 7] = [
 ];
 
 /// The younger of the helpers that the programs call, with the Linux they came with.
-const HELPERS: [(&str, &str); 6] = [
+const HELPERS: [(&str, &str); 8] = [
     ("probe_read_user", "5.5"),
     ("ringbuf_reserve", "5.8"),
     ("get_current_task_btf", "5.11"),
     ("sk_storage_get", "5.11"),
     ("get_socket_cookie", "5.12"),
+    ("task_storage_get", "5.11"),
+    ("get_attach_cookie", "5.15"),
     ("task_pt_regs", "5.15"),
 ];
 
