@@ -13,7 +13,7 @@ use rustls::version::{TLS12, TLS13};
 const LARGE: usize = 5_000_000;
 
 /// nginx encrypts what the socket takes in one pass of its event loop.
-const LARGE_PASS: Duration = Duration::from_millis(5);
+const LARGE_PASS: Duration = Duration::from_millis(10);
 
 fn links() -> [(&'static str, Link); 5] {
     let link = |client_tls, upstream_tls| Link { client_tls, upstream_tls };
