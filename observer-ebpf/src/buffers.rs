@@ -4,7 +4,7 @@ use core::hint::black_box;
 
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use observer_ebpf::{
-    limits::{GATHERED_SIZES, GATHERED_VECTORS, SAMPLE_SIZES, TAIL_BYTES, WALKED_VECTORS},
+    limits::{GATHERED_SIZES, GATHERED_VECTORS, RESPONSE_HEAD_BYTES, SAMPLE_SIZES, TAIL_BYTES, WALKED_VECTORS},
     record::{Data, call},
     tables::Loss,
 };
@@ -12,6 +12,7 @@ use observer_ebpf::{
 use crate::{
     arch::{Call, Registers},
     emit::QUIETLY,
+    heads,
     maps::{self, RECORDS},
 };
 
@@ -198,6 +199,34 @@ fn emit_gathered(data: Data, wanted: u32, source: &Source) -> bool {
         };
     }
     smallest_of!(0 1 2)
+}
+
+/// Puts a long response's record into the ring with no more than its head, if that ends within the first bytes and tells
+/// the body's length. Returns whether it did.
+#[inline(always)]
+pub fn emit_head(mut data: Data, bytes: u32, source: &Source) -> bool {
+    const N: usize = 2 * RESPONSE_HEAD_BYTES as usize;
+    let Some(mut entry) = RECORDS.reserve::<Sampled<N>>(0) else {
+        return false;
+    };
+    let record = entry.as_mut_ptr();
+    // SAFETY: as in `write`.
+    let sample = unsafe { (&raw mut (*record).sample).cast::<u8>() };
+    let filled = if is_gathered(source, RESPONSE_HEAD_BYTES) {
+        gather::<RESPONSE_HEAD_BYTES>(sample, RESPONSE_HEAD_BYTES, source)
+    } else {
+        copy::<RESPONSE_HEAD_BYTES>(sample, RESPONSE_HEAD_BYTES, source.base)
+    };
+    if filled != RESPONSE_HEAD_BYTES || !heads::tells_length(sample) {
+        entry.discard(QUIETLY);
+        return false;
+    }
+    read_tail(&mut data, bytes, source);
+    data.sample_bytes = filled;
+    // SAFETY: as in `write`.
+    unsafe { (&raw mut (*record).data).write(data) };
+    entry.submit(QUIETLY);
+    true
 }
 
 #[inline(always)]

@@ -17,6 +17,10 @@ pub const SAMPLE_SIZES: [u32; 7] = [128, 256, 512, 1024, 4096, 16 * 1024, 32 * 1
 /// Sizes of samples that are gathered from several I/O vectors; a record has room for twice as much.
 pub const GATHERED_SIZES: [u32; 4] = [128, 256, 1024, 8192];
 
+/// First bytes of a response that are looked through for its head's end. Where it lies there and tells the body's
+/// length, nothing of the body behind these bytes is sampled.
+pub const RESPONSE_HEAD_BYTES: u32 = 1024;
+
 /// I/O vectors that a sample is gathered from.
 pub const GATHERED_VECTORS: u32 = 8;
 

@@ -10,6 +10,7 @@
 mod arch;
 mod buffers;
 mod emit;
+mod heads;
 mod maps;
 mod processes;
 mod sockets;

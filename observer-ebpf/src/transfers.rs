@@ -4,7 +4,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::programs::BtfTracePointContext;
 use observer_ebpf::{
-    limits::{REQUEST_TURN_BYTES, RESPONSE_TURN_BYTES, SAMPLE_SIZES},
+    limits::{REQUEST_TURN_BYTES, RESPONSE_HEAD_BYTES, RESPONSE_TURN_BYTES, SAMPLE_SIZES},
     record::{Data, Header, call, direction, kind, layer, role},
     tables::{Loss, process},
 };
@@ -85,7 +85,7 @@ pub fn record_of(stream: &mut Stream, header: Header, origin: Origin, way: u8, r
         stream.sent += u64::from(bytes);
         offset
     };
-    let wanted = take(stream, way, bytes, source);
+    let (wanted, is_response) = take(stream, way, bytes, source);
     let data = Data {
         header,
         offset,
@@ -98,6 +98,12 @@ pub fn record_of(stream: &mut Stream, header: Header, origin: Origin, way: u8, r
         unseen_bytes: origin.unseen_bytes,
         tail: [0; 8],
     };
+    // The programs at a TLS library are loaded without the type information that the search needs.
+    let is_long = is_response && wanted > RESPONSE_HEAD_BYTES && origin.layer == layer::SOCKET;
+    if is_long && buffers::emit_head(data, bytes, source) {
+        stream.budget = 0;
+        return;
+    }
     let upgraded = buffers::emit(data, bytes, source);
     if upgraded && carries_responses(stream.role, way) {
         stream.counted_only = 1;
@@ -157,17 +163,17 @@ fn carries_responses(role: u8, way: u8) -> bool {
     (role == role::ACCEPTED) == (way == direction::SENT)
 }
 
-/// How many of the call's first bytes to sample; takes them from the turn's budget.
+/// How many of the call's first bytes to sample, and whether they begin a response; takes them from the turn's budget.
 #[inline(always)]
-fn take(stream: &mut Stream, way: u8, bytes: u32, source: &Source) -> u32 {
+fn take(stream: &mut Stream, way: u8, bytes: u32, source: &Source) -> (u32, bool) {
     if bytes == 0 {
-        return 0;
+        return (0, false);
     }
     let responses = carries_responses(stream.role, way);
     let is_new_turn = stream.turn != way;
     stream.turn = way;
     if !source.is_readable() {
-        return 0;
+        return (0, false);
     }
     // Answers to pipelined requests follow each other without a read between them.
     let begins_message = is_new_turn
@@ -179,5 +185,5 @@ fn take(stream: &mut Stream, way: u8, bytes: u32, source: &Source) -> u32 {
     let budget = if begins_message && responses { SAMPLE_MAX } else { stream.budget };
     let wanted = if budget < bytes { budget } else { bytes };
     stream.budget = stream.budget.saturating_sub(wanted);
-    wanted
+    (wanted, begins_message && responses)
 }
