@@ -31,6 +31,23 @@ pub struct Exchange {
     pub flaw: Option<Unobserved>,
     /// Upstream exchanges made for it, in their order; of a client's exchange only.
     pub attempts: Vec<Attempt>,
+    /// How the gateway read the request's body.
+    pub body_reads: BodyReads,
+}
+
+/// What the calls that read a request's body tell of who read it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BodyReads {
+    /// A call began within the body.
+    pub has_own_calls: bool,
+    /// Such a call read more than nginx asks for when it throws a body away.
+    pub is_beyond_discard: bool,
+    /// Such a call read just as much as that, and did not end the body.
+    pub is_as_discard: bool,
+    /// The request's bytes read when the final response's head came.
+    pub bytes_at_answer: u64,
+    /// More of the body was still to come then.
+    pub answered_within: bool,
 }
 
 /// One side of an exchange.
@@ -162,6 +179,7 @@ impl Exchange {
             is_upgraded: false,
             flaw: None,
             attempts: Vec::new(),
+            body_reads: BodyReads::default(),
         }
     }
 

@@ -21,12 +21,16 @@ const PAGE: &[u8] = b"<html>\r\n<head><title>";
 /// First bytes of an error page that tell its status.
 pub const PAGE_STATUS_BYTES: usize = PAGE.len() + 4;
 
+/// nginx throws a body away in calls of at most so many bytes (`NGX_HTTP_DISCARD_BUFFER_SIZE`). For a handler it reads into
+/// a buffer of `client_body_buffer_size`, usually 8 or 16 KiB.
+pub const DISCARD_BYTES: u64 = 4096;
+
 /// What nothing at the sockets tells, and what is taken instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Uncertain {
     /// The gateway answered by itself and read a body. nginx counts it in `$request_length` if a handler asked for it
-    /// (`ngx_http_read_client_request_body`) and not if it was thrown away (`ngx_http_discard_request_body`); the same
-    /// calls serve both. Taken: thrown away.
+    /// (`ngx_http_read_client_request_body`) and not if it was thrown away (`ngx_http_discard_request_body`), and the
+    /// calls were such as serve both. Taken: thrown away.
     DiscardedBody,
 }
 
@@ -39,18 +43,70 @@ impl Uncertain {
     }
 }
 
-/// nginx's `$request_length`, and why it is uncertain, if it is.
-pub fn request_bytes(exchange: &Exchange, rule: Option<Rule>) -> (u64, Option<Uncertain>) {
+/// Rules for whether nginx counts a body that it read for an answer of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyRule {
+    /// It was read in calls larger than those that throw it away.
+    ReadByHandler,
+    /// It was read in calls just as large as those that throw it away, or was answered before its end.
+    ThrownAway,
+}
+
+impl BodyRule {
+    /// The rule as a label's value.
+    pub const fn name(self) -> &'static str {
+        match self {
+            BodyRule::ReadByHandler => "body_read_by_handler",
+            BodyRule::ThrownAway => "body_thrown_away",
+        }
+    }
+}
+
+/// How a request's length is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// By the bytes alone.
+    Told,
+    /// By a rule.
+    Inferred(BodyRule),
+    /// Not at all: it is a default.
+    Uncertain(Uncertain),
+}
+
+/// nginx's `$request_length` in bytes, and how it is known.
+pub fn request_bytes(exchange: &Exchange, rule: Option<Rule>) -> (u64, Known) {
     let request = &exchange.request;
-    let Some(head) = &request.head else { return (request.bytes, None) };
+    let Some(head) = &request.head else { return (request.bytes, Known::Told) };
     let is_read = matches!(rule, Some(Rule::ClosedInBody | Rule::BodyTimeout));
     if is_read || exchange.tries().next().is_some() || request.bytes == request.head_bytes {
-        return (request.bytes, None);
+        return (request.bytes, Known::Told);
     }
     // `ngx_http_core_find_config_phase` refuses by the announced length before anything could ask for the body;
     // one that nobody answers is not read.
-    let is_unread = (exchange.status() == Some(413) && head.content_length.is_some()) || rule.is_some();
-    (request.head_bytes, (!is_unread).then_some(Uncertain::DiscardedBody))
+    if (exchange.status() == Some(413) && head.content_length.is_some()) || rule.is_some() {
+        return (request.head_bytes, Known::Told);
+    }
+    match who_read_the_body(exchange, head) {
+        Some(BodyRule::ReadByHandler) => {
+            (exchange.body_reads.bytes_at_answer, Known::Inferred(BodyRule::ReadByHandler))
+        }
+        Some(BodyRule::ThrownAway) => (request.head_bytes, Known::Inferred(BodyRule::ThrownAway)),
+        None => (request.head_bytes, Known::Uncertain(Uncertain::DiscardedBody)),
+    }
+}
+
+fn who_read_the_body(exchange: &Exchange, head: &Head) -> Option<BodyRule> {
+    let reads = &exchange.body_reads;
+    // Chunks that a handler has read may be refused before their end, too. Of those that came with the head nginx counts
+    // nothing then (`ngx_http_read_client_request_body`), as if they were thrown away.
+    let may_be_refused = reads.has_own_calls && head.chunked && matches!(exchange.status(), Some(400 | 413));
+    if reads.is_beyond_discard {
+        Some(BodyRule::ReadByHandler)
+    } else if reads.is_as_discard || (reads.answered_within && !may_be_refused) {
+        Some(BodyRule::ThrownAway)
+    } else {
+        None
+    }
 }
 
 /// Whether an attempt was made to answer the request itself, and not for a subrequest: nginx has the latter's upstreams in

@@ -31,9 +31,6 @@ const COUNTING_LIMIT: Duration = Duration::from_secs(5);
 /// Set to anything, it makes each case tell when it is done.
 const PROGRESS: &str = "OBSERVER_TESTS_PROGRESS";
 
-/// A pass of nginx's event loop in which it decrypts and encrypts lasts so many times as long, at most.
-const TLS_PASS: u32 = 8;
-
 const UNATTRIBUTED: &str = "observer_unattributed_requests_total";
 
 /// How a case's numbers are known.
@@ -59,7 +56,6 @@ pub struct Case {
     lines: usize,
     statuses: Vec<u16>,
     refused_from: usize,
-    longest_pass: Duration,
 }
 
 /// Where nginx speaks TLS.
@@ -101,14 +97,7 @@ pub struct Bench<'a> {
 impl Case {
     /// A case that bytes tell, with one line in the log.
     pub fn visible(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            class: Class::Visible,
-            lines: 1,
-            statuses: Vec::new(),
-            refused_from: usize::MAX,
-            longest_pass: Duration::ZERO,
-        }
+        Self { name: name.into(), class: Class::Visible, lines: 1, statuses: Vec::new(), refused_from: usize::MAX }
     }
 
     /// A case in which `rule` decides once, with one line in the log.
@@ -147,12 +136,6 @@ impl Case {
     pub fn statuses(mut self, statuses: &[u16]) -> Self {
         self.statuses = statuses.to_vec();
         self.lines = statuses.len();
-        self
-    }
-
-    /// A pass of nginx's event loop may last so long, and its times be off by that.
-    pub fn longest_pass(mut self, length: Duration) -> Self {
-        self.longest_pass = length;
         self
     }
 
@@ -318,6 +301,7 @@ impl Bench<'_> {
 
     fn run(&mut self, case: &Case, drive: impl FnOnce(&Self) -> Result<()>) -> Result<Vec<Line>> {
         let before = self.agent.scrape()?;
+        let not_idle = self.nginx.time_not_idle()?;
         let driven = drive(self);
         let expected = self.logged + case.lines;
         let lines = self.nginx.log(expected).map(|lines| lines[self.logged..].to_vec());
@@ -326,17 +310,14 @@ impl Bench<'_> {
             let ended = finished(&grown) + grown.sum("observer_exchanges_unobserved_total");
             Ok((ended >= case.lines as f64).then_some(()))
         });
+        let longest_pass = self.nginx.time_not_idle()?.saturating_sub(not_idle);
         thread::sleep(FRESHNESS);
         let grown = self.agent.scrape()?.since(&before);
         // Whatever went wrong, the next case begins with the lines behind.
         self.logged = self.nginx.log_so_far()?.len();
         driven?;
         let lines = lines?;
-        let mut case = case.clone();
-        if self.family.link != Link::default() {
-            case.longest_pass *= TLS_PASS;
-        }
-        let judged = judge(&case, &self.services, &lines, &grown);
+        let judged = judge(case, &self.services, &lines, &grown, longest_pass);
         judged.with_context(|| format!("{}\nthe agent's stderr:\n{}", briefly(&lines), self.agent.stderr()))?;
         Ok(lines)
     }
@@ -367,7 +348,7 @@ fn finished(grown: &Exposition) -> f64 {
     grown.sum("kong_http_status_total") + grown.sum(UNATTRIBUTED)
 }
 
-fn judge(case: &Case, known: &[&str], lines: &[Line], grown: &Exposition) -> Result<()> {
+fn judge(case: &Case, known: &[&str], lines: &[Line], grown: &Exposition, longest_pass: Duration) -> Result<()> {
     let statuses: Vec<u16> = lines.iter().map(|line| line.status).collect();
     ensure!(case.statuses.is_empty() || case.statuses == statuses, "nginx logged {statuses:?}");
     check_identity(grown)?;
@@ -381,7 +362,7 @@ fn judge(case: &Case, known: &[&str], lines: &[Line], grown: &Exposition) -> Res
         take_lower_bounds(&mut services, grown)?;
     }
     let grown = &changed(grown);
-    compare(grown, &services, Scope::CountsAndTimesWithin(case.longest_pass))?;
+    compare(grown, &services, Scope::CountsAndTimesWithin(longest_pass))?;
     check_unattributed(routed.iter().filter(|line| service(line).is_none()).chain(refused), grown)?;
     check_uses(case.class, grown)?;
     ensure!(grown.value("kong_nginx_metric_errors_total") == 0.0, "something was lost:\n{}", grown.own());

@@ -15,7 +15,7 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::netstat;
-use crate::process::{Process, children, signal_pid};
+use crate::process::{Process, children, signal_pid, time_not_idle};
 use crate::tls;
 use crate::wait::{PATIENCE, until, until_true};
 use access_log::Line;
@@ -92,6 +92,12 @@ impl Nginx {
         let leaving = children(self.pid(), SHUTTING_DOWN_TITLE)?;
         workers.retain(|pid| !leaving.contains(pid));
         Ok(workers)
+    }
+
+    /// How long the workers that run now have not been idle, all together: whatever happened in between, no pass of an
+    /// event loop lasted longer than what this has grown by. (A worker that waits for a disk is idle here.)
+    pub fn time_not_idle(&self) -> Result<Duration> {
+        Ok(self.workers()?.into_iter().map(time_not_idle).sum())
     }
 
     /// Reloads (HUP) and waits until new workers serve and the old ones are gone, which they are only when their

@@ -124,6 +124,14 @@ pub fn children(pid: u32, title: &str) -> Result<Vec<u32>> {
     Ok(found)
 }
 
+/// How long a process of one thread has run or waited for a processor (`/proc/PID/schedstat`, both first fields). Zero when
+/// it is gone.
+pub fn time_not_idle(pid: u32) -> Duration {
+    let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
+    let nanoseconds = text.split_whitespace().take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    Duration::from_nanos(nanoseconds)
+}
+
 /// proc(5): the command's name is in parentheses and may hold any character; state and parent follow it.
 fn parent_in(stat: &str) -> Option<u32> {
     let (_, after_name) = stat.rsplit_once(')')?;
@@ -141,6 +149,18 @@ mod tests {
         assert_eq!(process.wait(PATIENCE)?.code(), Some(3));
         assert_eq!((process.stdout().as_str(), process.stderr().as_str()), ("out\n", "err\n"));
         Ok(())
+    }
+
+    #[test]
+    fn what_a_process_works_it_is_not_idle() {
+        let before = time_not_idle(std::process::id());
+        let started = std::time::Instant::now();
+        while started.elapsed() < Duration::from_millis(30) {
+            std::hint::black_box(0);
+        }
+        // The field is of the first thread, and this test need not be on it.
+        assert!(time_not_idle(std::process::id()) >= before && !before.is_zero());
+        assert_eq!(time_not_idle(u32::MAX), Duration::ZERO);
     }
 
     #[test]

@@ -162,7 +162,7 @@ fn behind_the_answer(bench: &mut Bench<'_>) {
                 go(client, going)
             });
         }
-        bench.case(Case::undecidable(format!("{going:?} within an unwanted body"), "discarded_body"), |bench| {
+        bench.case(Case::inferred(format!("{going:?} within an unwanted body"), "body_thrown_away"), |bench| {
             let bytes = Request::post("/own/", 90_000).bytes();
             let mut client = Client::connect(bench.nginx.address())?;
             client.send(&bytes[..bytes.len() - 50_000])?;

@@ -22,7 +22,7 @@ fn conformance_over_tls() -> Result<()> {
 fn run(mut family: Family) -> Result<()> {
     let mut bench = family.bench(|config: Config| {
         config
-            .server("client_header_timeout 300ms; client_body_timeout 300ms; large_client_header_buffers 4 8k;")
+            .server("client_header_timeout 1s; client_body_timeout 1s; large_client_header_buffers 4 8k;")
             .server("lingering_timeout 300ms;")
             .location("/own/", "return 200 done;")
             .location("/own/444/", "return 444;")
@@ -30,11 +30,13 @@ fn run(mut family: Family) -> Result<()> {
             .location("/own/499/", "return 499;")
             .location("/own/small/", "client_max_body_size 10; return 200 done;")
             .location("/alpha/small/", "client_max_body_size 10; proxy_pass http://alpha;")
+            .location("/alpha/middle/", "client_max_body_size 2000; proxy_pass http://alpha;")
             .location("/own/get/", "limit_except GET { deny all; }")
     })?;
     malformed_heads(&mut bench);
     refused_by_their_size(&mut bench);
     refused_by_their_fields(&mut bench);
+    refused_chunks(&mut bench);
     closed_without_an_answer(&mut bench);
     too_slow(&mut bench);
     drop(bench);
@@ -133,12 +135,6 @@ fn refused_by_their_size(bench: &mut Bench<'_>) {
             },
         );
     }
-    bench.case(Case::undecidable("chunks that are too large", "discarded_body").statuses(&[413]), |bench| {
-        let mut client = Client::connect(bench.nginx.address())?;
-        let body = observer_tests::Body::Chunked { chunks: 3, chunk_bytes: 9 };
-        client.exchange(&Request::new("POST", "/alpha/small/").body(body))?;
-        client.finish_sending()
-    });
 }
 
 fn refused_by_their_fields(bench: &mut Bench<'_>) {
@@ -168,8 +164,33 @@ fn refused_by_their_fields(bench: &mut Bench<'_>) {
         client.exchange(&Request::new("FROBNICATE", "/own/get/"))?;
         Ok(())
     });
-    bench.case(Case::undecidable("chunks that are none", "discarded_body").statuses(&[400]), |bench| {
-        send_and_drain(bench, b"POST /alpha/echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n")
+}
+
+/// A handler has the chunks read and refuses them. What came with the head nginx counts only if all of it was good.
+fn refused_chunks(bench: &mut Bench<'_>) {
+    let head = |path: &str| format!("POST {path} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let thrown_away = |name: &str| Case::inferred(name, "body_thrown_away");
+    let undecidable = |name: &str| Case::undecidable(name, "discarded_body");
+    bench.case(thrown_away("chunks that are none").statuses(&[400]), |bench| {
+        send_and_drain(bench, [&head("/alpha/echo"), "xyz\r\n"].concat().as_bytes())
+    });
+    bench.case(thrown_away("chunks that become too large").statuses(&[413]), |bench| {
+        send_and_drain(bench, [&head("/alpha/small/"), "5\r\nhello\r\n9\r\nx"].concat().as_bytes())
+    });
+    bench.case(undecidable("chunks that are none, in a later call").statuses(&[400]), |bench| {
+        let mut body = observer_tests::request::chunk(2_000);
+        body.extend(b"xyz\r\n");
+        send_and_drain(bench, &[head("/alpha/echo").as_bytes(), &body].concat())
+    });
+    bench.case(undecidable("chunks that become too large, in a later call").statuses(&[413]), |bench| {
+        let body = observer_tests::request::chunk(1_200).repeat(3);
+        send_and_drain(bench, &[head("/alpha/middle/").as_bytes(), &body].concat())
+    });
+    bench.case(undecidable("chunks that are too large, all with the head").statuses(&[413]), |bench| {
+        let mut client = Client::connect(bench.nginx.address())?;
+        let body = observer_tests::Body::Chunked { chunks: 3, chunk_bytes: 9 };
+        client.exchange(&Request::new("POST", "/alpha/small/").body(body))?;
+        client.finish_sending()
     });
 }
 

@@ -12,9 +12,6 @@ use rustls::version::{TLS12, TLS13};
 
 const LARGE: usize = 5_000_000;
 
-/// nginx encrypts what the socket takes in one pass of its event loop.
-const LARGE_PASS: Duration = Duration::from_millis(10);
-
 fn links() -> [(&'static str, Link); 5] {
     let link = |client_tls, upstream_tls| Link { client_tls, upstream_tls };
     [
@@ -76,7 +73,7 @@ fn exchanges(bench: &mut Bench<'_>) {
 
 fn large_bodies(bench: &mut Bench<'_>) {
     for path in ["/alpha/bytes", "/alpha/unbuffered/bytes"] {
-        let case = Case::visible(format!("5 MB down, {path}")).longest_pass(LARGE_PASS);
+        let case = Case::visible(format!("5 MB down, {path}"));
         bench.case(case.statuses(&[200]), |bench| {
             let mut client = Client::connect(bench.nginx.address())?;
             let response = client.exchange(&Request::get(format!("{path}/{LARGE}")))?;
@@ -85,7 +82,7 @@ fn large_bodies(bench: &mut Bench<'_>) {
         });
     }
     for path in ["/alpha/status/201", "/alpha/unbuffered/status/201"] {
-        let case = Case::visible(format!("5 MB up, {path}")).longest_pass(LARGE_PASS);
+        let case = Case::visible(format!("5 MB up, {path}"));
         bench.case(case.statuses(&[201]), |bench| {
             let request = Request::post(path, LARGE);
             Client::connect(bench.nginx.address())?.exchange(&request).map(drop)
@@ -94,7 +91,7 @@ fn large_bodies(bench: &mut Bench<'_>) {
 }
 
 fn early_ends(bench: &mut Bench<'_>) {
-    let case = Case::visible("the client goes while it is answered").longest_pass(LARGE_PASS);
+    let case = Case::visible("the client goes while it is answered");
     bench.case(case.statuses(&[200]), |bench| {
         let mut client = Client::connect_slow(bench.nginx.address(), 4096)?;
         client.send(&Request::get(format!("/alpha/bytes/{LARGE}")).bytes())?;

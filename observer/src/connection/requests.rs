@@ -1,11 +1,14 @@
 //! Requests as they come.
 
+use std::cmp::Ordering;
+
 use super::{Connection, Moment, OPEN_MAX, Piece};
 use crate::event::{Nanoseconds, Role};
 use crate::exchange::{Ending, Exchange, Unobserved};
 use crate::http::head::{Head, Side};
 use crate::http::http1::{Input, Kind, Part, Span};
 use crate::http::proxy_protocol;
+use crate::rules;
 
 impl Connection {
     pub(super) fn feed_requests(
@@ -22,6 +25,7 @@ impl Connection {
         if self.requests.is_lost() && !self.resynchronise(&input, moments) {
             return;
         }
+        let body = self.body_under_way(input.left());
         while input.left() > 0 && !self.is_past_last_request() {
             let before = input.left();
             let part = self.requests.read(&mut input, spans);
@@ -43,6 +47,23 @@ impl Connection {
                 }
             }
         }
+        if body == Some(Ordering::Equal)
+            && let Some(open) = self.exchanges.back_mut()
+        {
+            open.body_reads.is_as_discard |= !open.request.is_complete;
+        }
+    }
+
+    /// Whether a call of so many bytes begins within a request's body, and how it compares with one that nginx throws away.
+    fn body_under_way(&mut self, call_bytes: u64) -> Option<Ordering> {
+        let open = self.exchanges.back_mut()?;
+        if open.request.head.is_none() || open.request.is_complete {
+            return None;
+        }
+        let compared = call_bytes.cmp(&rules::DISCARD_BYTES);
+        open.body_reads.has_own_calls = true;
+        open.body_reads.is_beyond_discard |= compared == Ordering::Greater;
+        Some(compared)
     }
 
     /// A proxy before the gateway may tell of the client ahead of all requests.

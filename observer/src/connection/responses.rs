@@ -50,12 +50,15 @@ impl Connection {
     }
 
     fn response_head(&mut self, number: u64, head: Box<Head>, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
+        let is_end_known = !self.requests.may_have_ended();
         let Some(open) = self.exchange_mut(number) else { return };
         let framing = head.response_framing(open.method());
         let (is_interim, closes) = (head.is_interim(), head.close);
         open.response.head_bytes += head.bytes();
         if !is_interim {
             open.response.head_ns = Some(time_ns);
+            open.body_reads.bytes_at_answer = open.request.bytes;
+            open.body_reads.answered_within = is_end_known && !open.request.is_complete;
             open.is_upgraded = framing == Framing::Tunnel;
             open.response.head = Some(head);
             moments.push(Moment::ResponseHead(number));

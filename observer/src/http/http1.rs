@@ -105,6 +105,8 @@ enum State {
     Blurred {
         /// A chunked body's last bytes would show its end.
         chunked: bool,
+        /// The end lies in hidden bytes; else what was known was no chunk.
+        hidden: bool,
     },
     /// Out of step, or never in step.
     Lost,
@@ -269,7 +271,12 @@ impl Reader {
         matches!(self.state, State::Simple | State::UntilClose | State::Blurred { .. })
     }
 
-    /// Whether the end of the message under way lies in hidden bytes.
+    /// Whether the message under way may have ended in hidden bytes.
+    pub fn may_have_ended(&self) -> bool {
+        matches!(self.state, State::Blurred { hidden: true, .. })
+    }
+
+    /// Whether the end of the message under way is not known.
     pub fn is_blurred(&self) -> bool {
         matches!(self.state, State::Blurred { .. })
     }
@@ -290,8 +297,8 @@ impl Reader {
                 Chunk::Extension { .. } | Chunk::DataEnd | Chunk::TrailerStart | Chunk::Trailer | Chunk::LastReturn,
             ) => Kind::ChunkLine,
             State::Simple => Kind::Simple,
-            State::Blurred { chunked: true } => Kind::LastChunk,
-            State::Decide | State::Blurred { chunked: false } | State::Lost | State::Tunnel => Kind::Unknown,
+            State::Blurred { chunked: true, .. } => Kind::LastChunk,
+            State::Decide | State::Blurred { chunked: false, .. } | State::Lost | State::Tunnel => Kind::Unknown,
         }
     }
 
@@ -303,7 +310,7 @@ impl Reader {
             State::Decide => None,
             State::Length(left) => self.length(left, input),
             State::Chunked(chunk) => self.chunked(chunk, input),
-            State::Blurred { chunked } => {
+            State::Blurred { chunked, .. } => {
                 let ends = chunked && input.ends_like_a_chunked_body();
                 input.take_all();
                 ends.then(|| self.finish())
@@ -326,9 +333,9 @@ impl Reader {
         Part::End
     }
 
-    fn blur(&mut self, chunked: bool) -> Option<Part> {
+    fn blur(&mut self, chunked: bool, hidden: bool) -> Option<Part> {
         self.head.clear();
-        self.state = State::Blurred { chunked };
+        self.state = State::Blurred { chunked, hidden };
         Some(Part::Blurred)
     }
 
@@ -347,7 +354,7 @@ impl Reader {
 
     fn head(&mut self, input: &mut Input<'_>) -> Option<Part> {
         if !input.is_known() {
-            return self.blur(false);
+            return self.blur(false, true);
         }
         if let Some((head, bytes)) = self.simple_request(input.known) {
             input.take(bytes as u64);
@@ -425,7 +432,7 @@ impl Reader {
         }
         let Some(&byte) = input.known.first() else {
             // The same bytes may hold the end, if the reader can see them.
-            let part = self.blur(true);
+            let part = self.blur(true, true);
             return if input.ends_like_a_chunked_body() { None } else { part };
         };
         input.take(1);
@@ -435,7 +442,7 @@ impl Reader {
                 None
             }
             Step::End => Some(self.finish()),
-            Step::Bad => self.blur(true),
+            Step::Bad => self.blur(true, false),
         }
     }
 }

@@ -57,7 +57,7 @@ impl Own {
             inferred: by(
                 "rule",
                 "observer_inferred_total",
-                "Exchanges whose status no bytes told, decided by a named rule for the gateway",
+                "Exchanges of which no bytes told the status or the length, decided by a named rule for the gateway",
             ),
             uncertain: by(
                 "reason",

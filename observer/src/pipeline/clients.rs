@@ -9,7 +9,7 @@ use crate::event::{Cookie, Endpoint, Nanoseconds, Origin, Role};
 use crate::exchange::{Attempt, Ending, Exchange};
 use crate::gateways::GatewayId;
 use crate::metrics::{Measured, Source};
-use crate::rules;
+use crate::rules::{self, Known};
 use crate::verdict::{Rule, Verdict};
 
 use super::Pipeline;
@@ -133,9 +133,11 @@ impl Pipeline {
             }
             Attributed::Service { service, route } => {
                 self.metrics.counted();
-                let (request_bytes, uncertain) = rules::request_bytes(exchange, rule);
-                if let Some(reason) = uncertain {
-                    self.metrics.uncertain(reason.name());
+                let (request_bytes, known) = rules::request_bytes(exchange, rule);
+                match known {
+                    Known::Told => {}
+                    Known::Inferred(rule) => self.metrics.inferred(rule.name()),
+                    Known::Uncertain(reason) => self.metrics.uncertain(reason.name()),
                 }
                 let measured = Measured { request_bytes, route, ..self.measure(exchange, status, gateway, service) };
                 self.metrics.count(&measured);

@@ -1,5 +1,5 @@
 use super::*;
-use crate::exchange::ExchangeId;
+use crate::exchange::{BodyReads, ExchangeId};
 use crate::http::head::Side;
 
 fn answered(request: &str, response: &str) -> Exchange {
@@ -61,14 +61,46 @@ fn a_head_is_too_large_when_its_lines_do_not_fit_nginx_usual_buffers() {
     }
 }
 
+/// `$request_length` without the head of 56 bytes, of a request with a body of 5,000 that the gateway answered itself.
+fn answered_with_body(status: u16, body_reads: BodyReads) -> (u64, Known) {
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let mut exchange = answered(head, &format!("HTTP/1.1 {status} X\r\n\r\n"));
+    exchange.request.bytes += 5_000;
+    exchange.body_reads = body_reads;
+    let (bytes, known) = request_bytes(&exchange, None);
+    (bytes - head.len() as u64, known)
+}
+
 #[test]
 fn a_body_that_the_gateway_answers_itself_is_taken_for_thrown_away_and_told() {
     let mut exchange = answered("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n");
     let head_bytes = exchange.request.head_bytes;
-    assert_eq!(request_bytes(&exchange, None), (head_bytes, None));
+    assert_eq!(request_bytes(&exchange, None), (head_bytes, Known::Told));
     exchange.request.bytes += 5;
-    assert_eq!(request_bytes(&exchange, None), (head_bytes, Some(Uncertain::DiscardedBody)));
-    assert_eq!(request_bytes(&exchange, Some(Rule::BodyTimeout)), (head_bytes + 5, None));
+    assert_eq!(request_bytes(&exchange, None), (head_bytes, Known::Uncertain(Uncertain::DiscardedBody)));
+    assert_eq!(request_bytes(&exchange, Some(Rule::BodyTimeout)), (head_bytes + 5, Known::Told));
+}
+
+#[test]
+fn the_calls_that_read_a_body_may_tell_who_wanted_it() {
+    let thrown_away = (0, Known::Inferred(BodyRule::ThrownAway));
+    let as_discard = BodyReads { has_own_calls: true, is_as_discard: true, ..BodyReads::default() };
+    assert_eq!(answered_with_body(200, as_discard), thrown_away);
+    // One call like those that throw away may come by chance, one unlike them cannot.
+    let by_handler = BodyReads { is_beyond_discard: true, bytes_at_answer: 3_056, ..as_discard };
+    assert_eq!(answered_with_body(200, by_handler), (3_000, Known::Inferred(BodyRule::ReadByHandler)));
+}
+
+#[test]
+fn a_body_answered_before_its_end_was_not_waited_for_unless_its_chunks_were_refused() {
+    let thrown_away = (0, Known::Inferred(BodyRule::ThrownAway));
+    let with_the_head = BodyReads { answered_within: true, bytes_at_answer: 1_000, ..BodyReads::default() };
+    let later = BodyReads { has_own_calls: true, ..with_the_head };
+    assert_eq!(answered_with_body(413, with_the_head), thrown_away);
+    assert_eq!(answered_with_body(200, later), thrown_away);
+    for status in [400, 413] {
+        assert_eq!(answered_with_body(status, later), (0, Known::Uncertain(Uncertain::DiscardedBody)));
+    }
 }
 
 #[test]

@@ -1,0 +1,137 @@
+//! Proofs that no rule could decide what the observer takes a default for: two runs with the same calls, byte for byte, and
+//! different lines in nginx's log.
+//!
+//! The one thing undecidable is whether nginx counts a body that it answered itself: it does if a handler asked for the
+//! body, and does not if the body was thrown away.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use observer::event::{Cookie, Data, Event};
+use observer::recording::Reader;
+use observer_tests::agent::Recorder;
+use observer_tests::conformance::{Case, Family};
+use observer_tests::nginx::access_log::Line;
+use observer_tests::nginx::config::Config;
+use observer_tests::request::chunk;
+use observer_tests::{Body, Client, Nginx, Request};
+
+const REASON: &str = "discarded_body";
+
+/// The requests of the proofs go here, those that tell that the recorder records elsewhere.
+const PATH: &str = "/own/a";
+
+/// How the one line of an answer begins that tells the time.
+const DATE: &str = "Date: ";
+
+#[test]
+fn conformance() -> Result<()> {
+    let mut family = Family::new("what no rule can decide")?;
+    let answering = returns("return 200 done;")?;
+    let backend = returns("return 200 done;")?;
+    let folder = tempfile::tempdir()?;
+    let caching = caching(&backend, folder.path())?;
+    for (name, body) in [
+        ("a body read with its head", Body::Sized(300)),
+        ("a body read in a call of its own", Body::Sized(3_000)),
+        ("a chunk read with its head", Body::Chunked { chunks: 1, chunk_bytes: 200 }),
+    ] {
+        let outcome = differ_in_the_log_alone(&Request::new("POST", PATH).body(body).bytes(), &caching, &answering);
+        family.claim(Case::undecidable(name, REASON), outcome);
+    }
+    // Nothing is ever sent to port 1.
+    let reading = returns("client_max_body_size 2000; proxy_pass http://127.0.0.1:1;")?;
+    let bad_chunk = [chunk(1_500), b"zz\r\n".to_vec()].concat();
+    for (name, status, chunks) in [("too large", 413, chunk(1_200).repeat(2)), ("none", 400, bad_chunk)] {
+        let head = format!("POST {PATH} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+        let bytes = [head.as_bytes(), &chunks].concat();
+        let outcome = differ_in_the_log_alone(&bytes, &reading, &returns(&format!("return {status};"))?);
+        family.claim(Case::undecidable(format!("chunks that are {name}"), REASON), outcome);
+    }
+    family.finish()
+}
+
+/// nginx that answers the requests of the proofs so.
+fn returns(directives: &str) -> Result<Nginx> {
+    Config::new()?.location("/own/", directives).location("/probe/", "return 200 ok;").start()
+}
+
+/// nginx that reads the body, and answers with what `backend` answers, out of its cache.
+fn caching(backend: &Nginx, folder: &Path) -> Result<Nginx> {
+    let pass = format!(
+        "proxy_pass http://{}; proxy_cache z; proxy_cache_methods GET HEAD POST; proxy_cache_key $uri; proxy_cache_valid 200 1h;",
+        backend.address()
+    );
+    let nginx = Config::new()?
+        .http(&format!("proxy_cache_path {} keys_zone=z:1m;", folder.join("cache").display()))
+        .location("/own/", &pass)
+        .location("/probe/", "return 200 ok;")
+        .start()?;
+    Client::connect(nginx.address())?.exchange(&Request::post(PATH, 0))?;
+    Ok(nginx)
+}
+
+/// Sends the same bytes to both. Error unless both make the same calls, and log different lengths.
+fn differ_in_the_log_alone(bytes: &[u8], one: &Nginx, other: &Nginx) -> Result<()> {
+    let (one, other) = (run(bytes, one)?, run(bytes, other)?);
+    let (calls, other_calls) = (&one.0, &other.0);
+    ensure!(calls == other_calls, "the calls differ, so a rule could tell:\n{calls:#?}\n{other_calls:#?}");
+    ensure!(one.1.status == other.1.status && one.1.bytes_sent == other.1.bytes_sent, "other answers");
+    let (read, thrown_away) = (one.1.request_length, other.1.request_length);
+    ensure!(read > thrown_away, "nginx logs {read} and {thrown_away} bytes: nothing is undecided");
+    Ok(())
+}
+
+/// The calls on the client's connection as text, without times and identities, and the line in the log.
+fn run(bytes: &[u8], nginx: &Nginx) -> Result<(Vec<String>, Line)> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("events");
+    let mut recorder = Recorder::start(&nginx.selector(), &file, &["--with-secrets"])?;
+    recorder.until_recording("/probe/", || {
+        Client::connect(nginx.address())?.exchange(&Request::get("/probe/"))?;
+        Ok(())
+    })?;
+    let logged = nginx.log_so_far()?.len();
+    let mut client = Client::connect(nginx.address())?;
+    client.send(bytes)?;
+    client.response(false)?;
+    client.finish_sending()?;
+    client.rest();
+    let line = nginx.log(logged + 1)?.pop().context("a line")?;
+    recorder.end()?;
+    Ok((calls(&file)?, line))
+}
+
+fn calls(file: &Path) -> Result<Vec<String>> {
+    let mut reader = Reader::open(file)?;
+    let mut ours: Option<Cookie> = None;
+    let mut calls = Vec::new();
+    while let Some(event) = reader.read()? {
+        match event {
+            Event::Data(data) => {
+                let begins = data.offset == 0 && data.sample.starts_with(format!("POST {PATH}").as_bytes());
+                if begins {
+                    ours = Some(data.socket);
+                }
+                if ours == Some(data.socket) {
+                    calls.push(call(&data));
+                }
+            }
+            Event::State(change) if ours == Some(change.socket) => {
+                calls.push(format!("{:?} to {:?}, error {}", change.old, change.new, change.error));
+            }
+            _ => {}
+        }
+    }
+    ensure!(!calls.is_empty(), "the recording lacks the request");
+    Ok(calls)
+}
+
+fn call(data: &Data<'_>) -> String {
+    let sample = String::from_utf8_lossy(data.sample);
+    // The time of day is no difference.
+    let sample: Vec<&str> = sample.split("\r\n").filter(|line| !line.starts_with(DATE)).collect();
+    let tail = String::from_utf8_lossy(data.tail);
+    let Data { direction, call, offset, result, .. } = data;
+    format!("{direction:?} {call:?} at {offset}: {result}, {sample:?} {tail:?}")
+}
