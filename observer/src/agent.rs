@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::capture::{Capture, LONG_PAUSE, SHORT_PAUSE, now_ns};
+use crate::capture::{BATCH, Capture, LONG_PAUSE, SHORT_PAUSE, now_ns};
 use crate::event::Event;
 use crate::host::selector::Selection;
 use crate::pipeline::Reconfiguration;
@@ -15,6 +15,12 @@ use crate::privileges;
 
 /// Losses are asked for this often.
 const LOSS_PERIOD: Duration = Duration::from_secs(1);
+
+/// The kept connections are compared with the kernel's this often, ...
+const COMPARE_PERIOD: Duration = Duration::from_secs(30);
+
+/// ... and this soon, twice, when records were lost.
+const COMPARE_SOON: Duration = Duration::from_secs(2);
 
 /// As long as there is no gateway, the host is looked at this often.
 const SEARCH_PERIOD: Duration = Duration::from_secs(5);
@@ -107,6 +113,9 @@ struct Rounds {
     looked_for: String,
     pause: Duration,
     next_losses: Instant,
+    next_comparison: Instant,
+    /// Comparisons that are still to come soon.
+    comparisons_soon: u8,
     next_search: Instant,
     has_told_none: bool,
     has_told_many: bool,
@@ -119,6 +128,8 @@ impl Rounds {
             looked_for: selection.to_string(),
             pause: SHORT_PAUSE,
             next_losses: now + LOSS_PERIOD,
+            next_comparison: now + COMPARE_PERIOD,
+            comparisons_soon: 0,
             next_search: now + SEARCH_PERIOD,
             has_told_none: false,
             has_told_many: false,
@@ -130,18 +141,39 @@ impl Rounds {
             let records = capture.drain(|event| sink.take(event));
             take_inbox(inbox, sink);
             let now = Instant::now();
-            if now >= self.next_losses {
-                self.next_losses = now + LOSS_PERIOD;
-                capture.losses(now_ns(), |event| sink.take(event));
-            }
+            self.look_for_losses(now, capture, sink)?;
             self.look_for_gateways(now, capture, sink)?;
             sink.round()?;
+            // There may be more.
+            if records == BATCH {
+                continue;
+            }
             // Nobody is woken by a record, so the pause grows only as far as freshness allows.
             self.pause = if records > 0 { SHORT_PAUSE } else { (self.pause * 2).min(LONG_PAUSE) };
             capture.wait(self.pause);
         }
         capture.drain(|event| sink.take(event));
         sink.round()
+    }
+
+    /// A loss may have hidden processes, connections, and the ends of connections: they are looked up in the kernel.
+    fn look_for_losses(&mut self, now: Instant, capture: &mut Capture, sink: &mut dyn Sink) -> Result<()> {
+        if now >= self.next_losses {
+            self.next_losses = now + LOSS_PERIOD;
+            if capture.losses(now_ns(), |event| sink.take(event)) && self.comparisons_soon == 0 {
+                self.comparisons_soon = 2;
+                self.next_comparison = now + COMPARE_SOON;
+            }
+        }
+        if now >= self.next_comparison {
+            if self.comparisons_soon == 2 {
+                capture.scan(|event| sink.take(event))?;
+            }
+            self.comparisons_soon = self.comparisons_soon.saturating_sub(1);
+            self.next_comparison = now + if self.comparisons_soon > 0 { COMPARE_SOON } else { COMPARE_PERIOD };
+            capture.remaining(|event| sink.take(event))?;
+        }
+        Ok(())
     }
 
     fn look_for_gateways(&mut self, now: Instant, capture: &mut Capture, sink: &mut dyn Sink) -> Result<()> {

@@ -48,6 +48,8 @@ pub struct BodyReads {
     pub bytes_at_answer: u64,
     /// More of the body was still to come then.
     pub answered_within: bool,
+    /// The gateway shut its side down behind the answer, and still read.
+    pub lingers_within: bool,
 }
 
 /// One side of an exchange.

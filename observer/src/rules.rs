@@ -98,14 +98,18 @@ pub fn request_bytes(exchange: &Exchange, rule: Option<Rule>) -> (u64, Known) {
 fn who_read_the_body(exchange: &Exchange, head: &Head) -> Option<BodyRule> {
     let reads = &exchange.body_reads;
     // Chunks that a handler has read may be refused before their end, too. Of those that came with the head nginx counts
-    // nothing then (`ngx_http_read_client_request_body`), as if they were thrown away.
-    let may_be_refused = reads.has_own_calls && head.chunked && matches!(exchange.status(), Some(400 | 413));
+    // nothing then (`ngx_http_read_client_request_body`), as if they were thrown away. It lingers behind those that became
+    // too large (`ngx_http_request_body_chunked_filter`), where it would just go on to throw them away.
+    let refused = exchange.status().filter(|_| reads.has_own_calls && head.chunked);
     if reads.is_beyond_discard {
-        Some(BodyRule::ReadByHandler)
-    } else if reads.is_as_discard || (reads.answered_within && !may_be_refused) {
-        Some(BodyRule::ThrownAway)
-    } else {
-        None
+        return Some(BodyRule::ReadByHandler);
+    }
+    match refused {
+        _ if reads.is_as_discard => Some(BodyRule::ThrownAway),
+        _ if !reads.answered_within => None,
+        Some(413) if reads.lingers_within => Some(BodyRule::ReadByHandler),
+        Some(400) => None,
+        _ => Some(BodyRule::ThrownAway),
     }
 }
 

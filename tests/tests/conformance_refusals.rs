@@ -27,6 +27,7 @@ fn run(mut family: Family) -> Result<()> {
             .location("/own/", "return 200 done;")
             .location("/own/444/", "return 444;")
             .location("/own/408/", "return 408;")
+            .location("/own/413/", "return 413;")
             .location("/own/499/", "return 499;")
             .location("/own/small/", "client_max_body_size 10; return 200 done;")
             .location("/alpha/small/", "client_max_body_size 10; proxy_pass http://alpha;")
@@ -182,9 +183,16 @@ fn refused_chunks(bench: &mut Bench<'_>) {
         body.extend(b"xyz\r\n");
         send_and_drain(bench, &[head("/alpha/echo").as_bytes(), &body].concat())
     });
-    bench.case(undecidable("chunks that become too large, in a later call").statuses(&[413]), |bench| {
+    bench.case(
+        Case::inferred("chunks that become too large, in a later call", "body_read_by_handler").statuses(&[413]),
+        |bench| {
+            let body = observer_tests::request::chunk(1_200).repeat(3);
+            send_and_drain(bench, &[head("/alpha/middle/").as_bytes(), &body].concat())
+        },
+    );
+    bench.case(thrown_away("chunks that become too large, thrown away").statuses(&[413]), |bench| {
         let body = observer_tests::request::chunk(1_200).repeat(3);
-        send_and_drain(bench, &[head("/alpha/middle/").as_bytes(), &body].concat())
+        send_and_drain(bench, &[head("/own/413/").as_bytes(), &body].concat())
     });
     bench.case(undecidable("chunks that are too large, all with the head").statuses(&[413]), |bench| {
         let mut client = Client::connect(bench.nginx.address())?;

@@ -1,7 +1,6 @@
 //! TLS with clients, with upstreams, and with both: versions, sessions, sizes, ends, and who may come in.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use observer_tests::conformance::{Bench, Case, Family, Link};

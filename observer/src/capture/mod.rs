@@ -22,6 +22,7 @@ use crate::host::selector::Selection;
 pub use clock::{now_ns, realtime_offset_ns};
 pub use probes::{LoadError, has_kernel_part, kernel_part};
 
+pub use ring::BATCH;
 use ring::Ring;
 use tables::Tables;
 use tls::Prober;
@@ -64,6 +65,14 @@ impl Capture {
         scan::scan(selection, tables, &mut |process, tables| prober.begin(process, programs, tables), &mut tell)
     }
 
+    /// Tells which sockets the gateways' network namespaces have now, behind all records of what went before.
+    pub fn remaining(&mut self, mut tell: impl FnMut(&Event<'_>)) -> Result<()> {
+        let remaining = scan::remaining(&self.selection)?;
+        while self.ring.drain(&mut tell) == BATCH {}
+        remaining.into_iter().for_each(|part| tell(&Event::Remaining(part)));
+        Ok(())
+    }
+
     /// Hands over the records that are there, many at most. Returns how many there were.
     ///
     /// Processes that they tell of get their probes, or lose them, at once.
@@ -92,12 +101,12 @@ impl Capture {
         self.ring.wait(pause);
     }
 
-    /// Tells what the kernel part has lost since the last call, and prints its messages.
-    pub fn losses(&mut self, now_ns: Nanoseconds, tell: impl FnMut(&Event<'_>)) {
+    /// Tells what the kernel part has lost since the last call, and prints its messages. Returns whether records were lost.
+    pub fn losses(&mut self, now_ns: Nanoseconds, tell: impl FnMut(&Event<'_>)) -> bool {
         if let Some(logger) = &mut self.logger {
             logger.flush();
         }
-        self.tables.losses(now_ns, tell);
+        self.tables.losses(now_ns, tell)
     }
 }
 

@@ -11,7 +11,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use crate::event::Event;
 
 /// Records handed over at once: then the caller may look after other things.
-const BATCH: usize = 65_536;
+pub const BATCH: usize = 65_536;
 
 /// The reading end.
 pub struct Ring {

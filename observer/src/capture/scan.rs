@@ -7,13 +7,16 @@ use observer_ebpf::tables::process;
 
 use super::clock::now_ns;
 use super::tables::Tables;
-use crate::event::{Endpoint, Event, Opened, Origin, Process, ProcessChange, Role};
+use crate::event::{Cookie, Endpoint, Event, Nanoseconds, Opened, Origin, Process, ProcessChange, Remaining, Role};
 use crate::host::processes::{Comm, Gateway, find_gateways};
 use crate::host::selector::Selection;
 use crate::host::sockets::{self, SocketFacts, TcpState};
 
 /// Looks at the processes until no new one comes up; forks of watched ones come through the ring.
 const ROUNDS_MAX: usize = 10;
+
+/// Sockets that one event tells of.
+const SOCKETS_PER_EVENT: usize = 4096;
 
 /// See [`super::Capture::scan`].
 pub fn scan(
@@ -46,6 +49,29 @@ pub fn scan(
         tell_sockets(&sockets, tell);
     }
     Ok(())
+}
+
+/// The sockets that the gateways' network namespaces have now, for the pipeline to find out which connections are gone.
+/// What is in the ring by then must be told first.
+pub fn remaining(selection: &Selection) -> Result<Vec<Remaining>> {
+    let time_ns = now_ns();
+    let gateways = find_gateways(selection).context("cannot read /proc")?;
+    let processes: Vec<u32> = gateways.into_iter().flat_map(|gateway| gateway.processes).collect();
+    let listed = sockets::cookies(&processes).into_iter();
+    Ok(listed.flat_map(|(network, cookies)| in_ranges(time_ns, network, &cookies)).collect())
+}
+
+/// Each event fits a recording's longest; together their ranges are all cookies.
+fn in_ranges(time_ns: Nanoseconds, network: u32, cookies: &[Cookie]) -> Vec<Remaining> {
+    let mut first = 0;
+    let count = cookies.len().div_ceil(SOCKETS_PER_EVENT).max(1);
+    let range_of = |index: usize| {
+        let sockets = &cookies[index * SOCKETS_PER_EVENT..cookies.len().min((index + 1) * SOCKETS_PER_EVENT)];
+        let last = if index + 1 == count { Cookie::MAX } else { sockets.last().copied().unwrap_or(Cookie::MAX) };
+        let range = (std::mem::replace(&mut first, last.saturating_add(1)), last);
+        Remaining { time_ns, network, range, sockets: sockets.to_vec() }
+    };
+    (0..count).map(range_of).collect()
 }
 
 /// Ports first, then processes: what a process does once it is watched finds its ports known. Then the sockets: one that
@@ -125,5 +151,23 @@ fn endpoint(end: &sockets::Endpoint, is_unix: bool) -> Endpoint {
         sockets::Endpoint::Unix(path) => Endpoint::Unix(path.as_slice().into()),
         sockets::Endpoint::None if is_unix => Endpoint::Unix([].into()),
         sockets::Endpoint::None => Endpoint::Ip(([0, 0, 0, 0], 0).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cookie_lies_in_one_of_the_ranges() {
+        let cookies: Vec<Cookie> = (1..=2 * SOCKETS_PER_EVENT as u64 + 1).map(|index| index * 3).collect();
+        let ranges = in_ranges(1, 2, &cookies);
+        assert_eq!(ranges.iter().map(|part| part.sockets.len()).sum::<usize>(), cookies.len());
+        assert_eq!((ranges.len(), ranges[0].range.0, ranges[2].range.1), (3, 0, Cookie::MAX));
+        for pair in ranges.windows(2) {
+            assert_eq!(pair[0].range.1 + 1, pair[1].range.0);
+        }
+        let none = in_ranges(1, 2, &[]);
+        assert_eq!((none.len(), none[0].range), (1, (0, Cookie::MAX)));
     }
 }

@@ -57,16 +57,19 @@ impl Tables {
         set_bits(&mut self.processes, process, bits)
     }
 
-    /// Tells what was lost since the last call.
-    pub fn losses(&mut self, now_ns: Nanoseconds, mut tell: impl FnMut(&Event<'_>)) {
+    /// Tells what was lost since the last call. Returns whether records were.
+    pub fn losses(&mut self, now_ns: Nanoseconds, mut tell: impl FnMut(&Event<'_>)) -> bool {
+        let mut records = false;
         for loss in Loss::ALL {
             let Ok(counts) = self.losses.get(&(loss as u32), 0) else { continue };
             let total: u64 = counts.iter().sum();
             let told = std::mem::replace(&mut self.told[loss as usize], total);
             if total > told {
+                records |= loss == Loss::RingFull;
                 tell(&Event::Lost(Lost { time_ns: now_ns, reason: loss.name().into(), count: total - told }));
             }
         }
+        records
     }
 }
 

@@ -9,7 +9,9 @@ mod tests;
 
 use std::collections::VecDeque;
 
-use crate::event::{Call, Data, Direction, Endpoint, Layer, Nanoseconds, Opened, Origin, Role, StateChange, TcpState};
+use crate::event::{
+    Call, Data, Direction, Endpoint, Layer, Nanoseconds, Opened, Origin, Remaining, Role, StateChange, TcpState,
+};
 use crate::exchange::{Ending, Exchange, ExchangeId, Unobserved};
 use crate::gateways::GatewayId;
 use crate::http::head::Side;
@@ -22,6 +24,9 @@ use layers::Layers;
 
 /// Exchanges that may be open on one connection: requests a client may send ahead.
 const OPEN_MAX: usize = 1024;
+
+/// A socket that young may be on its way into the kernel's tables.
+const YOUNG_NS: Nanoseconds = 1_000_000_000;
 
 /// What a connection tells of its exchanges, by number, in the order in which it happened.
 #[derive(Debug)]
@@ -115,6 +120,10 @@ pub struct Connection {
     is_given_up: bool,
     peer_closed: bool,
     gateway_closed: bool,
+    /// The peer reset it, and the gateway has not closed it yet: the kernel's tables have it no more.
+    is_reset: bool,
+    /// The last list of the kernel's sockets lacked it.
+    is_missed: bool,
     /// All that was open on it ended with it.
     is_ended: bool,
 }
@@ -172,6 +181,8 @@ impl Connection {
             is_given_up: false,
             peer_closed: false,
             gateway_closed: false,
+            is_reset: false,
+            is_missed: false,
             is_ended: false,
             opened,
         }
@@ -262,12 +273,16 @@ impl Connection {
             TcpState::FinWait => {
                 self.gateway_closed = true;
                 self.end_open_response(Some(time_ns), moments);
+                if let Some(open) = self.exchanges.front_mut() {
+                    open.body_reads.lingers_within |= !change.is_closed && !open.request.is_complete;
+                }
                 if change.is_closed {
                     self.close(change.time_ns, moments);
                 }
                 change.is_closed
             }
             TcpState::Close if change.is_reset() => {
+                self.is_reset = true;
                 self.peer_closed |= !self.gateway_closed;
                 false
             }
@@ -281,6 +296,29 @@ impl Connection {
             }
             TcpState::Established | TcpState::SynSent | TcpState::Listen | TcpState::Other(_) => false,
         }
+    }
+
+    /// Whether the connection is gone, though nothing told of its end: two lists of the kernel's sockets lacked it. One
+    /// alone may: the kernel's tables change while they are listed.
+    pub fn is_gone(&mut self, remaining: &Remaining) -> bool {
+        let (first, last) = remaining.range;
+        let socket = self.opened.socket;
+        if self.opened.network != remaining.network || !(first..=last).contains(&socket) {
+            return false;
+        }
+        let is_young = self.opened.time_ns.saturating_add(YOUNG_NS) > remaining.time_ns;
+        let is_missing = !is_young && !self.is_reset && remaining.sockets.binary_search(&socket).is_err();
+        let was_missed = std::mem::replace(&mut self.is_missed, is_missing);
+        is_missing && was_missed
+    }
+
+    /// The record of its end was lost. Returns when it was heard of last.
+    pub fn vanish(&mut self, moments: &mut Vec<Moment>) -> Nanoseconds {
+        let last_ns = self.exchanges.back().map_or(self.opened.time_ns, Exchange::ended_ns);
+        if self.opened.role == Role::Client {
+            self.end_all(Ending::Lost(Unobserved::RecordsLost), moments);
+        }
+        last_ns.max(self.last_end_ns)
     }
 
     /// The process that had the connection ended.

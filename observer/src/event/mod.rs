@@ -32,6 +32,8 @@ pub enum Event<'a> {
     Lost(Lost),
     /// A host name's addresses.
     Resolved(Resolved),
+    /// The sockets that a network namespace had.
+    Remaining(Remaining),
     /// The first scan is done: from here on every connection's beginning is seen.
     Ready(Nanoseconds),
     /// Time went by without anything else.
@@ -307,7 +309,35 @@ pub struct Resolved {
     pub addresses: Vec<IpAddr>,
 }
 
+/// The sockets, TCP and UNIX, that a network namespace had, of those whose cookies lie within a range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remaining {
+    /// Just before they were listed.
+    pub time_ns: Nanoseconds,
+    /// The namespace's inode.
+    pub network: u32,
+    /// The range's first and last cookie.
+    pub range: (Cookie, Cookie),
+    /// The sockets, ascending.
+    pub sockets: Vec<Cookie>,
+}
+
 impl StateChange {
+    /// A close whose record never came.
+    pub fn made_up_close(socket: Cookie, time_ns: Nanoseconds) -> Self {
+        StateChange {
+            time_ns,
+            socket,
+            sequence: 0,
+            old: TcpState::Close,
+            new: TcpState::Close,
+            local_port: 0,
+            local: [0; 16],
+            error: 0,
+            is_closed: true,
+        }
+    }
+
     /// Whether the peer reset the connection while the gateway still had it: what had arrived can be read all the same,
     /// and the gateway's close comes as another change from closed to closed.
     pub fn is_reset(&self) -> bool {
@@ -326,6 +356,7 @@ impl Event<'_> {
             Event::Process(event) => event.time_ns,
             Event::Lost(event) => event.time_ns,
             Event::Resolved(event) => event.time_ns,
+            Event::Remaining(event) => event.time_ns,
             Event::Ready(time_ns) | Event::Tick(time_ns) => *time_ns,
         }
     }

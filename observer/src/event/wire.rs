@@ -13,7 +13,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::{
     Call, Data, Direction, Endpoint, Event, Handshake, HandshakeStep, Layer, Lost, Opened, Origin, Process,
-    ProcessChange, Resolved, Role, StateChange,
+    ProcessChange, Remaining, Resolved, Role, StateChange,
 };
 
 /// Kinds of the agent's own events; the kernel's kinds are small numbers.
@@ -24,6 +24,7 @@ mod own {
     pub const RESOLVED: u8 = 67;
     pub const READY: u8 = 68;
     pub const TICK: u8 = 69;
+    pub const REMAINING: u8 = 70;
 }
 
 const AF_UNIX: u16 = 1;
@@ -63,6 +64,7 @@ impl<'a> Event<'a> {
             kind::HANDSHAKE => decode_handshake(bytes).map(Event::Handshake),
             kind::PROCESS => decode_process(bytes).map(Event::Process),
             own::FOUND | own::LOST | own::RESOLVED | own::READY | own::TICK => decode_own(bytes),
+            own::REMAINING => decode_remaining(bytes).map(Event::Remaining),
             _ => Err(DecodeError::Unknown { kind }),
         }
     }
@@ -81,6 +83,7 @@ impl<'a> Event<'a> {
                 to.extend_from_slice(lost.reason.as_bytes());
             }
             Event::Resolved(resolved) => encode_resolved(resolved, to),
+            Event::Remaining(remaining) => encode_remaining(remaining, to),
             Event::Ready(time_ns) => put_header(own::READY, *time_ns, 0, to),
             Event::Tick(time_ns) => put_header(own::TICK, *time_ns, 0, to),
         }
@@ -461,6 +464,27 @@ fn decode_own(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
         own::TICK => Event::Tick(time_ns),
         kind => return Err(DecodeError::Unknown { kind }),
     })
+}
+
+fn encode_remaining(remaining: &Remaining, to: &mut Vec<u8>) {
+    put_header(own::REMAINING, remaining.time_ns, 0, to);
+    let (first, last) = remaining.range;
+    to.extend_from_slice(&u64::from(remaining.network).to_ne_bytes());
+    [first, last].iter().chain(&remaining.sockets).for_each(|word| to.extend_from_slice(&word.to_ne_bytes()));
+}
+
+fn decode_remaining(bytes: &[u8]) -> Result<Remaining, DecodeError> {
+    let (header, rest) = take::<Header>(bytes)?;
+    let short = DecodeError::Short { kind: header.kind, bytes: bytes.len() };
+    let (words, []) = rest.as_chunks::<8>() else { return Err(short) };
+    let mut words = words.iter().map(|word| u64::from_ne_bytes(*word));
+    let mut next = || words.next().ok_or(short);
+    let (network, first, last) = (next()?, next()?, next()?);
+    let network = u32::try_from(network).map_err(|_| DecodeError::Unknown { kind: header.kind })?;
+    let mut sockets: Vec<u64> = words.collect();
+    // A damaged recording may have them in any order.
+    sockets.sort_unstable();
+    Ok(Remaining { time_ns: header.time_ns, network, range: (first, last), sockets })
 }
 
 fn encode_resolved(resolved: &Resolved, to: &mut Vec<u8>) {

@@ -1,6 +1,6 @@
 //! Which sockets a process holds, and what the kernel says of them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -8,7 +8,9 @@ use std::net::{IpAddr, SocketAddr};
 use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6};
 use netlink_packet_sock_diag::inet::{InetResponseHeader, StateFlags as InetStates};
 
-use super::diag::{DiagError, cookie_number};
+use netlink_packet_sock_diag::unix::{ShowFlags, StateFlags as UnixStates};
+
+use super::diag::{Diag, DiagError, cookie_number};
 use holders::{Group, by_namespace};
 use unix::unix_sockets;
 
@@ -136,6 +138,32 @@ pub fn scan(processes: &[u32]) -> Scan {
     scan.sockets.sort_unstable_by_key(|socket| socket.cookie);
     scan.sockets.dedup_by_key(|socket| socket.cookie);
     scan
+}
+
+/// The cookies of all sockets, TCP and UNIX, of each network namespace that one of these processes is in, ascending; but
+/// for listening ones and those that no process holds any more. A namespace that cannot be read is left out.
+pub fn cookies(processes: &[u32]) -> Vec<(u32, Vec<u64>)> {
+    let mut namespaces: BTreeMap<u32, u32> = BTreeMap::new();
+    for &process in processes {
+        if let Ok(netns) = holders::netns_of(process) {
+            namespaces.entry(netns).or_insert(process);
+        }
+    }
+    let listed = namespaces.into_values().map(cookies_around);
+    listed.filter_map(|listed| listed.inspect_err(|error| log::debug!("{error}")).ok()).collect()
+}
+
+fn cookies_around(process: u32) -> Result<(u32, Vec<u64>), DiagError> {
+    let mut diag = Diag::of_process(process)?;
+    let mut cookies = Vec::new();
+    let states = || InetStates::all() - InetStates::LISTEN - InetStates::TIME_WAIT;
+    for family in [AF_INET, AF_INET6] {
+        cookies.extend(diag.tcp(family, states(), |socket| Some(cookie_number(socket.socket_id.cookie)))?);
+    }
+    let any = UnixStates::from_bits_retain(u32::MAX);
+    cookies.extend(diag.unix(any, ShowFlags::empty(), |socket| Some(cookie_number(socket.header.cookie)))?);
+    cookies.sort_unstable();
+    Ok((diag.netns(), cookies))
 }
 
 /// The TCP ports that each of these processes listens on; processes without any are left out, and

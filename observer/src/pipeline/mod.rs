@@ -18,7 +18,7 @@ use crate::attribution::Attribution;
 use crate::config::{Endpoint as Address, ServiceKey};
 use crate::connection::{Carried, Connection, Moment};
 use crate::event::{
-    Cookie, Data, Direction, Event, Nanoseconds, Opened, Process, ProcessChange, Role, StateChange, TcpState,
+    Cookie, Data, Direction, Event, Nanoseconds, Opened, Process, ProcessChange, Remaining, Role, StateChange, TcpState,
 };
 use crate::exchange::Unobserved;
 use crate::gateways::Gateways;
@@ -174,6 +174,7 @@ impl Pipeline {
                 self.attribution.resolved(&resolved.name, &resolved.addresses);
                 self.datastore.resolved(&resolved.name, &resolved.addresses);
             }
+            Event::Remaining(remaining) => self.remaining(remaining),
             Event::Ready(_) | Event::Tick(_) => self.publish(),
         }
     }
@@ -317,6 +318,25 @@ impl Pipeline {
     fn end_overdue(&mut self, now_ns: Nanoseconds) {
         while let Some(close) = self.resets.overdue(now_ns, |socket| self.connections.contains_key(&socket)) {
             self.state(&close);
+        }
+    }
+
+    /// Ends the connections that the kernel has no more: the records of their ends were lost, or, over UNIX sockets, there
+    /// are none.
+    fn remaining(&mut self, remaining: &Remaining) {
+        let is_gone =
+            |(&socket, connection): (&Cookie, &mut Connection)| connection.is_gone(remaining).then_some(socket);
+        let mut gone: Vec<Cookie> = self.connections.iter_mut().filter_map(is_gone).collect();
+        // The table's order is nobody's business.
+        gone.sort_unstable();
+        for socket in gone {
+            let Some(connection) = self.connections.get_mut(&socket) else { continue };
+            let mut moments = Vec::new();
+            let time_ns = connection.vanish(&mut moments);
+            if connection.opened.role == Role::Client {
+                self.client_moments(socket, 0, &mut moments);
+            }
+            self.state(&StateChange::made_up_close(socket, time_ns));
         }
     }
 

@@ -5,6 +5,7 @@ mod gateways;
 mod page;
 mod random;
 mod reconfigure;
+mod remaining;
 mod script;
 mod today;
 mod unix;

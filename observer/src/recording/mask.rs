@@ -65,6 +65,7 @@ impl Masker {
             Event::Handshake(handshake) => self.handshake(handshake),
             Event::Opened(opened) => self.opened(opened),
             Event::Process(process) => self.process(process),
+            Event::Remaining(remaining) => self.followed.retain(|_, followed| !followed.connection.is_gone(remaining)),
             Event::Lost(_) | Event::Resolved(_) | Event::Ready(_) | Event::Tick(_) => {}
         }
         event.clone()

@@ -98,9 +98,10 @@ fn a_body_answered_before_its_end_was_not_waited_for_unless_its_chunks_were_refu
     let later = BodyReads { has_own_calls: true, ..with_the_head };
     assert_eq!(answered_with_body(413, with_the_head), thrown_away);
     assert_eq!(answered_with_body(200, later), thrown_away);
-    for status in [400, 413] {
-        assert_eq!(answered_with_body(status, later), (0, Known::Uncertain(Uncertain::DiscardedBody)));
-    }
+    assert_eq!(answered_with_body(400, later), (0, Known::Uncertain(Uncertain::DiscardedBody)));
+    assert_eq!(answered_with_body(413, later), thrown_away);
+    let lingering = BodyReads { lingers_within: true, ..later };
+    assert_eq!(answered_with_body(413, lingering), (944, Known::Inferred(BodyRule::ReadByHandler)));
 }
 
 #[test]

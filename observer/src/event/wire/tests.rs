@@ -84,6 +84,12 @@ fn the_other_events_survive_encoding() {
     round_trip(&Event::Lost(Lost { time_ns: 1, reason: "ring_full".into(), count: 12 }));
     let addresses = vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()];
     round_trip(&Event::Resolved(Resolved { time_ns: 1, name: "shop.test".into(), addresses }));
+    round_trip(&Event::Remaining(Remaining {
+        time_ns: 1,
+        network: 2,
+        range: (3, u64::MAX),
+        sockets: vec![3, 5, 1 << 60],
+    }));
     round_trip(&Event::Ready(3));
     round_trip(&Event::Tick(4));
     round_trip(&Event::State(StateChange {
