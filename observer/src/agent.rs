@@ -171,7 +171,7 @@ impl Rounds {
             }
             self.comparisons_soon = self.comparisons_soon.saturating_sub(1);
             self.next_comparison = now + if self.comparisons_soon > 0 { COMPARE_SOON } else { COMPARE_PERIOD };
-            capture.remaining(|event| sink.take(event))?;
+            capture.remaining(|event| sink.take(event));
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ pub mod cli;
 pub mod commands;
 pub mod privileges;
 pub mod agent;
+pub mod priority;
 pub mod capture;
 pub mod host;
 pub mod tls;

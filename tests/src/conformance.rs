@@ -380,7 +380,7 @@ fn check_loss(lines: &[Line], grown: &Exposition, reason: &str, times: usize) ->
 }
 
 /// The service of a path's first segment; of an absolute-form target, too.
-fn service_of(line: &Line) -> Option<&str> {
+pub fn service_of(line: &Line) -> Option<&str> {
     let target = line.request.split_whitespace().nth(1)?;
     let path = target.split('?').next().unwrap_or_default();
     let path = path.split_once("://").map_or(path, |(_, rest)| rest.find('/').map_or("", |at| &rest[at..]));
@@ -402,7 +402,8 @@ fn take_lower_bounds(services: &mut Services, grown: &Exposition) -> Result<()> 
     Ok(())
 }
 
-fn check_unattributed<'a>(lines: impl Iterator<Item = &'a Line>, grown: &Exposition) -> Result<()> {
+/// The lines that belong to no service are counted as such, by their status.
+pub fn check_unattributed<'a>(lines: impl Iterator<Item = &'a Line>, grown: &Exposition) -> Result<()> {
     let mut expected: BTreeMap<String, f64> = BTreeMap::new();
     for line in lines {
         *expected.entry(format!("{UNATTRIBUTED}{{code=\"{}\"}}", line.status)).or_default() += 1.0;

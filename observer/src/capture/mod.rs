@@ -17,6 +17,7 @@ use aya::Ebpf;
 use aya_log::EbpfLogger;
 
 use crate::event::{Event, Nanoseconds, ProcessChange};
+use crate::host::diag::Diag;
 use crate::host::selector::Selection;
 
 pub use clock::{now_ns, realtime_offset_ns};
@@ -38,6 +39,8 @@ pub struct Capture {
     selection: Selection,
     tables: Tables,
     ring: Ring,
+    /// Those that a scan met a gateway in: others cannot be entered once privileges are given up.
+    namespaces: Vec<Diag>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     prober: Prober,
     /// Detached when dropped.
@@ -55,22 +58,23 @@ impl Capture {
         let logger = EbpfLogger::init(&mut programs).ok();
         probes::attach(&mut programs)
             .context("cannot attach to the kernel's tracepoints; `observer check` says why")?;
-        Ok(Capture { selection, tables, ring, logger, prober: Prober::new(functions), programs })
+        let (namespaces, prober) = (Vec::new(), Prober::new(functions));
+        Ok(Capture { selection, tables, ring, namespaces, logger, prober, programs })
     }
 
     /// Finds the selected gateways that run now, has them watched, and tells of their processes and sockets. Nothing
     /// falls between: what happens from the moment a process is watched comes through the ring.
     pub fn scan(&mut self, mut tell: impl FnMut(&Event<'_>)) -> Result<()> {
-        let Capture { selection, tables, prober, programs, .. } = self;
-        scan::scan(selection, tables, &mut |process, tables| prober.begin(process, programs, tables), &mut tell)
+        let Capture { selection, tables, namespaces, prober, programs, .. } = self;
+        let mut probe = |process, tables: &mut Tables| prober.begin(process, programs, tables);
+        scan::scan(selection, tables, namespaces, &mut probe, &mut tell)
     }
 
     /// Tells which sockets the gateways' network namespaces have now, behind all records of what went before.
-    pub fn remaining(&mut self, mut tell: impl FnMut(&Event<'_>)) -> Result<()> {
-        let remaining = scan::remaining(&self.selection)?;
-        while self.ring.drain(&mut tell) == BATCH {}
+    pub fn remaining(&mut self, mut tell: impl FnMut(&Event<'_>)) {
+        let remaining = scan::remaining(&mut self.namespaces);
+        while self.drain(&mut tell) == BATCH {}
         remaining.into_iter().for_each(|part| tell(&Event::Remaining(part)));
-        Ok(())
     }
 
     /// Hands over the records that are there, many at most. Returns how many there were.

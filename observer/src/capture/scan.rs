@@ -8,6 +8,7 @@ use observer_ebpf::tables::process;
 use super::clock::now_ns;
 use super::tables::Tables;
 use crate::event::{Cookie, Endpoint, Event, Nanoseconds, Opened, Origin, Process, ProcessChange, Remaining, Role};
+use crate::host::diag::Diag;
 use crate::host::processes::{Comm, Gateway, find_gateways};
 use crate::host::selector::Selection;
 use crate::host::sockets::{self, SocketFacts, TcpState};
@@ -22,6 +23,7 @@ const SOCKETS_PER_EVENT: usize = 4096;
 pub fn scan(
     selection: &Selection,
     tables: &mut Tables,
+    namespaces: &mut Vec<Diag>,
     probe: &mut impl FnMut(u32, &mut Tables),
     tell: &mut impl FnMut(&Event<'_>),
 ) -> Result<()> {
@@ -37,9 +39,9 @@ pub fn scan(
         if found.is_empty() {
             break;
         }
-        for &(process, _) in &found {
-            probe(process, tables);
-        }
+        let processes: Vec<u32> = found.iter().map(|(process, _)| *process).collect();
+        processes.iter().for_each(|&process| probe(process, tables));
+        sockets::open_namespaces(&processes, namespaces);
         let sockets = look_at(&found, &names, tables)?;
         for &(process, gateway) in &found {
             watched.insert(process);
@@ -51,14 +53,18 @@ pub fn scan(
     Ok(())
 }
 
-/// The sockets that the gateways' network namespaces have now, for the pipeline to find out which connections are gone.
-/// What is in the ring by then must be told first.
-pub fn remaining(selection: &Selection) -> Result<Vec<Remaining>> {
+/// The sockets that these network namespaces have now, for the pipeline to find out which connections are gone. What is in
+/// the ring by then must be told first.
+pub fn remaining(namespaces: &mut [Diag]) -> Vec<Remaining> {
     let time_ns = now_ns();
-    let gateways = find_gateways(selection).context("cannot read /proc")?;
-    let processes: Vec<u32> = gateways.into_iter().flat_map(|gateway| gateway.processes).collect();
-    let listed = sockets::cookies(&processes).into_iter();
-    Ok(listed.flat_map(|(network, cookies)| in_ranges(time_ns, network, &cookies)).collect())
+    let listed = namespaces.iter_mut().filter_map(|diag| match sockets::cookies(diag) {
+        Ok(cookies) => Some(in_ranges(time_ns, diag.netns(), &cookies)),
+        Err(error) => {
+            log::debug!("the sockets of network namespace {} cannot be listed: {error}", diag.netns());
+            None
+        }
+    });
+    listed.flatten().collect()
 }
 
 /// Each event fits a recording's longest; together their ranges are all cookies.

@@ -14,6 +14,7 @@ use crate::capture::{Capture, realtime_offset_ns};
 use crate::cli::RecordArgs;
 use crate::event::Event;
 use crate::host::selector::Selection;
+use crate::priority;
 use crate::privileges;
 use crate::recording::{Header, Masker, RecordingError, Writer};
 use crate::resolver;
@@ -36,6 +37,7 @@ pub fn record(args: &RecordArgs) -> Result<ExitCode> {
     }
     let selection = Selection::new(args.gateways.gateways.clone());
     let capture = Capture::start(selection.clone())?;
+    let usual_priority = priority::raise();
     privileges::give_up(account.as_ref())?;
     let signals = block_signals()?;
     let stop = Stop::default();
@@ -51,6 +53,7 @@ pub fn record(args: &RecordArgs) -> Result<ExitCode> {
                 agent::observe(capture, selection, &inbox, file, stop, || {})
             }
         });
+        usual_priority.restore();
         privileges::keep_reading_files()?;
         stop_by_signal(signals, &stop);
         stop_by_time(&stop, args.duration);

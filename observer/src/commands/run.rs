@@ -22,6 +22,7 @@ use crate::host::selector::Selection;
 use crate::kong_admin::KongAdmin;
 use crate::metrics::{ConfigAges, KongNode, ProcessMetrics};
 use crate::pipeline::{Pipeline, Reconfiguration};
+use crate::priority;
 use crate::privileges::{self, Account};
 use crate::reload::{self, InUse, Message, Outlets};
 use crate::resolver;
@@ -49,6 +50,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let listeners = server::bind(&surface.listen, &access)?;
     let selection = Selection::new(args.gateways.gateways.clone());
     let capture = Capture::start(selection.clone())?;
+    let usual_priority = priority::raise();
     privileges::give_up(account.as_ref())?;
 
     let (readiness, is_ready) = watch::channel(Readiness::Waiting("the first look at the host".into()));
@@ -63,6 +65,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let wanted = Wanted::of(&pipeline);
     let switched = Switched { pipeline, plugins, seen: 0 };
     let observer = Observer::start(capture, selection, switched, readiness)?;
+    usual_priority.restore();
     privileges::keep_reading_files()?;
     serving_threads()?.block_on(async {
         observer.follow(background(in_use, super::kong_admin(&args.config), wanted)?);

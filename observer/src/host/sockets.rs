@@ -1,6 +1,6 @@
 //! Which sockets a process holds, and what the kernel says of them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -140,21 +140,22 @@ pub fn scan(processes: &[u32]) -> Scan {
     scan
 }
 
-/// The cookies of all sockets, TCP and UNIX, of each network namespace that one of these processes is in, ascending; but
-/// for listening ones and those that no process holds any more. A namespace that cannot be read is left out.
-pub fn cookies(processes: &[u32]) -> Vec<(u32, Vec<u64>)> {
-    let mut namespaces: BTreeMap<u32, u32> = BTreeMap::new();
+/// Opens the network namespace of each of these processes that is not among the `open` ones yet. One that may not be
+/// entered, or is gone, is left out.
+pub fn open_namespaces(processes: &[u32], open: &mut Vec<Diag>) {
     for &process in processes {
-        if let Ok(netns) = holders::netns_of(process) {
-            namespaces.entry(netns).or_insert(process);
+        if let Ok(netns) = holders::netns_of(process)
+            && open.iter().all(|diag| diag.netns() != netns)
+            && let Ok(diag) = Diag::of_process(process)
+        {
+            open.push(diag);
         }
     }
-    let listed = namespaces.into_values().map(cookies_around);
-    listed.filter_map(|listed| listed.inspect_err(|error| log::debug!("{error}")).ok()).collect()
 }
 
-fn cookies_around(process: u32) -> Result<(u32, Vec<u64>), DiagError> {
-    let mut diag = Diag::of_process(process)?;
+/// The cookies of all sockets of a network namespace, TCP and UNIX, ascending; but for TCP sockets that listen or that no
+/// process holds any more.
+pub fn cookies(diag: &mut Diag) -> Result<Vec<u64>, DiagError> {
     let mut cookies = Vec::new();
     let states = || InetStates::all() - InetStates::LISTEN - InetStates::TIME_WAIT;
     for family in [AF_INET, AF_INET6] {
@@ -163,7 +164,7 @@ fn cookies_around(process: u32) -> Result<(u32, Vec<u64>), DiagError> {
     let any = UnixStates::from_bits_retain(u32::MAX);
     cookies.extend(diag.unix(any, ShowFlags::empty(), |socket| Some(cookie_number(socket.header.cookie)))?);
     cookies.sort_unstable();
-    Ok((diag.netns(), cookies))
+    Ok(cookies)
 }
 
 /// The TCP ports that each of these processes listens on; processes without any are left out, and

@@ -69,6 +69,8 @@ pub(super) fn program() -> Result<BpfProgram, PrivilegeError> {
     rules.insert(libc::SYS_bpf, any_of(0, BPF_COMMANDS)?);
     rules.insert(libc::SYS_ioctl, any_of(1, IOCTLS)?);
     rules.insert(libc::SYS_prctl, any_of(0, PRCTLS)?);
+    // A thread's own priority, which goes no higher without CAP_SYS_NICE.
+    rules.insert(libc::SYS_setpriority, any_of(1, &[0])?);
     rules.insert(libc::SYS_setns, any_of(1, &[libc::CLONE_NEWNET as u64])?);
     rules.insert(libc::SYS_socket, any_of(0, FAMILIES)?);
     for call in [libc::SYS_mmap, libc::SYS_mprotect] {
