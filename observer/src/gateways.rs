@@ -10,6 +10,9 @@ use crate::event::{Cookie, Endpoint, Opened, Process, ProcessChange, Role};
 /// Index of a gateway among those seen so far.
 pub type GatewayId = usize;
 
+/// Places where a gateway listens that are remembered, to know it again when it was restarted.
+const PLACES_MAX: usize = 256;
+
 /// All gateways seen since the start.
 #[derive(Debug, Default)]
 pub struct Gateways {
@@ -24,9 +27,12 @@ pub struct Gateways {
 #[derive(Debug)]
 struct Gateway {
     root: u32,
+    /// Its program's name.
+    name: Arc<str>,
     label: Arc<str>,
     processes: usize,
-    has_listened: bool,
+    /// Where it listens, or did: network namespace and address.
+    places: Vec<(u32, Endpoint)>,
 }
 
 #[derive(Debug)]
@@ -69,7 +75,12 @@ impl Gateways {
                 gateway
             }
         };
-        self.gateways[gateway].has_listened = true;
+        let gateway = self.started_again(gateway, opened);
+        let place = (opened.network, opened.local.clone());
+        let places = &mut self.gateways[gateway].places;
+        if !places.contains(&place) && places.len() < PLACES_MAX {
+            places.push(place);
+        }
         if let Endpoint::Ip(local) = opened.local {
             let cookies = self.ports.entry((opened.network, local.port())).or_default();
             if !cookies.contains(&opened.socket) {
@@ -99,6 +110,7 @@ impl Gateways {
     pub fn listening_at(&self, network: u32, local: SocketAddr) -> Option<GatewayId> {
         let cookies = self.ports.get(&(network, local.port()))?;
         let listeners = || cookies.iter().filter_map(|cookie| self.listeners.get(cookie));
+        let listeners = || listeners().filter(|listener| self.is_running(listener.gateway));
         let exact = listeners().find(|listener| listener.local.ip() == Some(local));
         let any = || listeners().find(|listener| listener.local.ip().is_some_and(|ip| ip.ip().is_unspecified()));
         exact.or_else(any).map(|listener| listener.gateway)
@@ -130,7 +142,7 @@ impl Gateways {
 
     /// Gateways that have processes and have been seen to listen.
     pub fn alive(&self) -> usize {
-        self.gateways.iter().filter(|gateway| gateway.processes > 0 && gateway.has_listened).count()
+        self.gateways.iter().filter(|gateway| gateway.processes > 0 && !gateway.places.is_empty()).count()
     }
 
     /// Gateways seen so far.
@@ -144,8 +156,32 @@ impl Gateways {
         }
         let is_taken = self.gateways.iter().any(|gateway| &*gateway.label == name);
         let label = if is_taken { format!("{name}-{root}").into() } else { name.into() };
-        self.gateways.push(Gateway { root, label, processes: 0, has_listened: false });
+        self.gateways.push(Gateway { root, name: name.into(), label, processes: 0, places: Vec::new() });
         self.gateways.len() - 1
+    }
+
+    /// A gateway that listens for the first time where one of the same program did that is gone is that one, started
+    /// again: it goes on under the same label.
+    fn started_again(&mut self, new: GatewayId, opened: &Opened) -> GatewayId {
+        let name = &self.gateways[new].name;
+        let is_it = |gateway: &Gateway| {
+            let is_there = |(network, local): &(u32, Endpoint)| *network == opened.network && *local == opened.local;
+            gateway.processes == 0 && gateway.name == *name && gateway.places.iter().any(is_there)
+        };
+        if !self.gateways[new].places.is_empty() {
+            return new;
+        }
+        let Some(old) = self.gateways.iter().position(is_it) else { return new };
+        for gateway in self.processes.values_mut().filter(|gateway| **gateway == new) {
+            *gateway = old;
+        }
+        let moved = std::mem::take(&mut self.gateways[new].processes);
+        self.gateways[old].processes = moved;
+        self.gateways[old].root = self.gateways[new].root;
+        if new + 1 == self.gateways.len() {
+            self.gateways.pop();
+        }
+        old
     }
 
     fn add(&mut self, process: u32, gateway: GatewayId) {
@@ -224,6 +260,37 @@ mod tests {
         assert_eq!(gateways.listening_at(300, address("10.0.0.1:80")), None);
         gateways.stopped_listening(1);
         assert_eq!(gateways.listening_at(100, address("10.0.0.9:80")), None);
+    }
+
+    #[test]
+    fn a_gateway_that_is_started_again_is_the_same_gateway() {
+        let mut gateways = Gateways::default();
+        for id in [10, 20] {
+            gateways.process(&process(id, ProcessChange::Found { root: id, name: "nginx".into() }));
+            gateways.listening(&listener(u64::from(id), id, 1, &format!("127.0.0.1:{id}")));
+        }
+        for (old, new) in [(20, 30), (10, 40)] {
+            gateways.process(&process(old, ProcessChange::Exited));
+            gateways.process(&process(new, ProcessChange::Executed { name: "nginx".into(), watched: true }));
+            gateways.listening(&listener(u64::from(new), new, 1, &format!("127.0.0.1:{new}")));
+        }
+        let label = |id| gateways.label(gateways.of_process(id).unwrap());
+        assert_eq!((&*label(30), &*label(40), gateways.count()), ("nginx-30", "nginx-40", 4), "other places");
+
+        let mut gateways = Gateways::default();
+        for id in [10, 20] {
+            gateways.process(&process(id, ProcessChange::Found { root: id, name: "nginx".into() }));
+            gateways.listening(&listener(u64::from(id), id, 1, &format!("127.0.0.1:{id}")));
+        }
+        for (old, new, place) in [(20, 30, 20), (10, 40, 10), (30, 50, 20)] {
+            gateways.process(&process(old, ProcessChange::Exited));
+            gateways.process(&process(new, ProcessChange::Executed { name: "nginx".into(), watched: true }));
+            gateways.listening(&listener(u64::from(new), new, 1, &format!("127.0.0.1:{place}")));
+            let expected = if place == 10 { "nginx" } else { "nginx-20" };
+            assert_eq!(&*gateways.label(gateways.of_process(new).unwrap()), expected);
+            assert_eq!(gateways.listening_at(1, address(&format!("127.0.0.1:{place}"))), gateways.of_process(new));
+        }
+        assert_eq!((gateways.count(), gateways.alive()), (2, 2));
     }
 
     #[test]
