@@ -15,6 +15,7 @@ use holders::{Group, by_namespace};
 use unix::unix_sockets;
 
 mod holders;
+mod listed;
 mod unix;
 
 /// A socket's address family.
@@ -126,12 +127,16 @@ pub enum ScanError {
 
 /// The TCP and UNIX stream sockets, in any state, that these processes hold now. The kernel is
 /// asked once for each network namespace and family, however many processes and sockets there are.
+/// Where it has no `sock_diag`, only TCP listeners are found.
 pub fn scan(processes: &[u32]) -> Scan {
     let mut scan = Scan::default();
     for group in by_namespace(processes, &mut scan.failures) {
         match in_namespace(&group) {
             Ok(sockets) => scan.sockets.extend(sockets),
-            Err(source) => scan.failures.push(ScanError::Sockets { pid: group.members[0], source }),
+            Err(source) => {
+                scan.failures.push(ScanError::Sockets { pid: group.members[0], source });
+                scan.sockets.extend(listed::facts(&group));
+            }
         }
     }
     // A list read while it changes can name a socket twice.
@@ -172,21 +177,31 @@ pub fn cookies(diag: &mut Diag) -> Result<Vec<u64>, DiagError> {
 pub fn listening_ports(processes: &[u32]) -> HashMap<u32, BTreeSet<u16>> {
     let mut ports: HashMap<u32, BTreeSet<u16>> = HashMap::new();
     for group in by_namespace(processes, &mut Vec::new()) {
-        let Ok(Some(mut diag)) = group.diag() else {
-            continue;
+        let listeners = match diag_listeners(&group) {
+            Ok(listeners) => listeners,
+            Err(_) => listed::listeners(&group).into_iter().map(|listener| (listener.inode, listener.local)).collect(),
         };
-        for family in [AF_INET, AF_INET6] {
-            let listeners = diag.tcp(family, InetStates::LISTEN, |socket| {
-                Some((group.holders.get(&socket.inode)?, socket.socket_id.source_port))
-            });
-            for (holders, port) in listeners.unwrap_or_default() {
-                for holder in holders {
-                    ports.entry(*holder).or_default().insert(port);
-                }
+        for (inode, local) in listeners {
+            for holder in group.holders.get(&inode).into_iter().flatten() {
+                ports.entry(*holder).or_default().insert(local.port());
             }
         }
     }
     ports
+}
+
+fn diag_listeners(group: &Group) -> Result<Vec<(u32, SocketAddr)>, DiagError> {
+    let Some(mut diag) = group.diag()? else {
+        return Ok(Vec::new());
+    };
+    let mut listeners = Vec::new();
+    for family in [AF_INET, AF_INET6] {
+        listeners.extend(diag.tcp(family, InetStates::LISTEN, |socket| {
+            let id = &socket.socket_id;
+            Some((socket.inode, SocketAddr::new(id.source_address, id.source_port)))
+        })?);
+    }
+    Ok(listeners)
 }
 
 fn in_namespace(group: &Group) -> Result<Vec<SocketFacts>, DiagError> {

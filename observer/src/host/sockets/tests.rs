@@ -170,6 +170,25 @@ fn the_ports_of_listeners_are_found_and_those_of_connections_are_not() {
 }
 
 #[test]
+fn without_sock_diag_listeners_are_found_in_proc() {
+    let (v4, client, _server) = connection("127.0.0.1:0");
+    let v6 = TcpListener::bind("[::1]:0").unwrap();
+    let own = std::process::id();
+    let groups = holders::by_namespace(&[own], &mut Vec::new());
+    let listed = listed::facts(&groups[0]);
+    for listener in [&v4, &v6] {
+        let local = Endpoint::Ip(listener.local_addr().unwrap());
+        let found = listed.iter().find(|facts| facts.local == local).unwrap();
+        let is_it = |facts: &SocketFacts| facts.local == local && facts.state == TcpState::LISTEN;
+        let by_diag = scan(&[own]).sockets.into_iter().find(is_it).unwrap();
+        assert_ne!(found.cookie, by_diag.cookie);
+        assert_eq!(SocketFacts { cookie: by_diag.cookie, ..found.clone() }, by_diag);
+    }
+    let client = Endpoint::Ip(client.local_addr().unwrap());
+    assert!(listed.iter().all(|facts| facts.local != client && facts.state == TcpState::LISTEN));
+}
+
+#[test]
 fn a_process_that_ended_is_no_failure() {
     let mut child = Command::new("true").spawn().unwrap();
     child.wait().unwrap();
