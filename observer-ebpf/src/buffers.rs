@@ -4,8 +4,10 @@ use core::hint::black_box;
 
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use observer_ebpf::{
-    limits::{GATHERED_SIZES, GATHERED_VECTORS, RESPONSE_HEAD_BYTES, SAMPLE_SIZES, TAIL_BYTES, WALKED_VECTORS},
-    record::{Data, call},
+    limits::{
+        DATAGRAM_SIZES, GATHERED_SIZES, GATHERED_VECTORS, RESPONSE_HEAD_BYTES, SAMPLE_SIZES, TAIL_BYTES, WALKED_VECTORS,
+    },
+    record::{Data, Datagram, call},
     tables::Loss,
 };
 
@@ -41,6 +43,12 @@ struct Vector {
 #[repr(C)]
 struct Sampled<const N: usize> {
     data: Data,
+    sample: [u8; N],
+}
+
+#[repr(C)]
+struct SampledDatagram<const N: usize> {
+    datagram: Datagram,
     sample: [u8; N],
 }
 
@@ -144,6 +152,46 @@ pub fn begins_a_request(source: &Source) -> bool {
         index += 1;
     }
     false
+}
+
+/// Whether the call's first buffer begins like a name server's answer to one question (RFC 1035, section 4.1.1).
+#[inline(always)]
+pub fn begins_a_name_answer(source: &Source) -> bool {
+    const ANSWER: u64 = 0x80;
+    const OPCODE: u64 = 0x78;
+    let Some(header) = read::<u64>(source.base).map(u64::from_be) else {
+        return false;
+    };
+    let (flags, questions) = (header >> 40 & 0xff, header >> 16 & 0xffff);
+    flags & (ANSWER | OPCODE) == ANSWER && questions == 1
+}
+
+/// Puts a datagram's record into the ring with its first buffer as sample.
+#[inline(always)]
+pub fn emit_datagram(datagram: Datagram, bytes: u32, source: &Source) {
+    let wanted = if source.length < u64::from(bytes) { source.length as u32 } else { bytes };
+    if wanted <= DATAGRAM_SIZES[0] {
+        write_datagram::<{ DATAGRAM_SIZES[0] }, { DATAGRAM_SIZES[0] as usize }>(datagram, wanted, source)
+    } else {
+        write_datagram::<{ DATAGRAM_SIZES[1] }, { DATAGRAM_SIZES[1] as usize }>(datagram, wanted, source)
+    }
+}
+
+#[inline(always)]
+fn write_datagram<const N: u32, const SIZE: usize>(mut datagram: Datagram, wanted: u32, source: &Source) {
+    let Some(mut entry) = RECORDS.reserve::<SampledDatagram<SIZE>>(0) else {
+        maps::lost(Loss::RingFull);
+        return;
+    };
+    let record = entry.as_mut_ptr();
+    // The compiler knows that it is at most `N`; the verifier has to be shown.
+    let wanted = black_box(wanted);
+    // SAFETY: the record is this program's until it is submitted; every byte up to the sample's length is written.
+    unsafe {
+        datagram.sample_bytes = copy::<N>((&raw mut (*record).sample).cast(), wanted, source.base);
+        (&raw mut (*record).datagram).write(datagram);
+    }
+    entry.submit(QUIETLY);
 }
 
 /// Puts a transfer's record into the ring with its sample. Returns whether the sample begins with an answer that

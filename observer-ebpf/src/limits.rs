@@ -30,11 +30,20 @@ pub const WALKED_VECTORS: u32 = 64;
 /// Last bytes of a call that was not sampled to its end: enough for `\r\n0\r\n\r\n`.
 pub const TAIL_BYTES: usize = 8;
 
+/// Sizes a datagram's sample may have. Resolvers ask for answers of 512 to 4096 bytes (EDNS, RFC 6891); longer ones come
+/// over TCP.
+pub const DATAGRAM_SIZES: [u32; 2] = [512, 4096];
+
 /// Processes that share one entry of the process table.
 pub const PROCESSES_PER_ENTRY: u32 = 64;
 
 /// Entries of the process table: the kernel's highest process id on 64-bit machines is 2^22 (`PID_MAX_LIMIT`).
 pub const PROCESS_ENTRIES: u32 = (1 << 22) / PROCESSES_PER_ENTRY;
+
+/// All tables and the ring, save what the kernel keeps at each socket (some 200 bytes): the process table has a byte a
+/// process, the port table one a port.
+pub const TABLE_BYTES: u32 =
+    RING_BYTES + PROCESS_ENTRIES * PROCESSES_PER_ENTRY + (1 << 16) + WATCHED_NAMES * NAME_BYTES as u32;
 
 /// Program names that are watched from their exec on.
 pub const WATCHED_NAMES: u32 = 16;

@@ -9,6 +9,7 @@
 
 mod arch;
 mod buffers;
+mod datagrams;
 mod emit;
 mod heads;
 mod maps;

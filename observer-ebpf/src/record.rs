@@ -16,6 +16,8 @@ pub mod kind {
     pub const PROCESS: u8 = 4;
     /// A TLS connection's handshake went on: [`super::Handshake`].
     pub const HANDSHAKE: u8 = 5;
+    /// A datagram came that may be a name server's answer: [`super::Datagram`], then the sample.
+    pub const DATAGRAM: u8 = 6;
 }
 
 /// Whose bytes a [`Data`] record tells of; each layer of a socket has offsets and numbers of its own.
@@ -226,6 +228,20 @@ pub struct Handshake {
     pub reserved: u32,
 }
 
+/// A datagram that a watched process received from a name server. The sample follows: its first
+/// [`Datagram::sample_bytes`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(target_arch = "bpf"), derive(FromBytes, IntoBytes, KnownLayout, Immutable))]
+pub struct Datagram {
+    /// Kind [`kind::DATAGRAM`].
+    pub header: Header,
+    /// Inode of the socket's network namespace.
+    pub network: u32,
+    /// Length of the sample.
+    pub sample_bytes: u32,
+}
+
 const _: () = {
     assert!(size_of::<Header>() == 32);
     assert!(size_of::<Handshake>() == 32 + 24);
@@ -233,4 +249,5 @@ const _: () = {
     assert!(size_of::<Data>() == 32 + 32);
     assert!(size_of::<StateChange>() == 32 + 32);
     assert!(size_of::<Process>() == 32 + 24);
+    assert!(size_of::<Datagram>() == 32 + 8);
 };

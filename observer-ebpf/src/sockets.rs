@@ -23,6 +23,7 @@ pub const AF_UNIX: u16 = 1;
 pub const AF_INET: u16 = 2;
 pub const AF_INET6: u16 = 10;
 const IPPROTO_TCP: u16 = 6;
+const IPPROTO_UDP: u16 = 17;
 const SOCK_STREAM: u16 = 1;
 
 /// State kept at a socket (`BPF_MAP_TYPE_SK_STORAGE`).
@@ -37,7 +38,7 @@ pub struct Socket {
     pub ssl_process: u32,
     /// `tcp_sock.copied_seq` after the last receive.
     pub copied: u32,
-    /// Not a stream that could carry HTTP.
+    /// Not a stream that could carry HTTP: one of [`ignored`], 0 for streams.
     pub ignored: u8,
     /// The record that announces the socket went out.
     pub announced: u8,
@@ -79,6 +80,13 @@ impl Stream {
     }
 }
 
+/// Why a socket is no stream that could carry HTTP.
+pub mod ignored {
+    pub const OTHER: u8 = 1;
+    /// UDP: name servers' answers come over it.
+    pub const DATAGRAMS: u8 = 2;
+}
+
 /// The state kept at `sk`, if it was met.
 #[inline(always)]
 pub fn known(sk: Sock) -> Option<&'static mut Socket> {
@@ -93,7 +101,7 @@ pub fn meet(ctx: &BtfTracePointContext, sk: Sock, role: u8) -> Option<&'static m
         ssl: 0,
         ssl_process: 0,
         copied: 0,
-        ignored: u8::from(!is_stream(sk)),
+        ignored: ignored_for(sk),
         announced: 0,
         copied_known: 0,
         encrypted: 0,
@@ -122,11 +130,12 @@ pub fn load<T: Copy>(base: *const c_void, offset: usize) -> T {
 }
 
 #[inline(always)]
-fn is_stream(sk: Sock) -> bool {
+fn ignored_for(sk: Sock) -> u8 {
     match load::<u16>(sk, offset!(family)) {
-        AF_INET | AF_INET6 => is_tcp(sk),
-        AF_UNIX => load::<u16>(sk, offset!(kind)) == SOCK_STREAM,
-        _ => false,
+        AF_INET | AF_INET6 if is_tcp(sk) => 0,
+        AF_INET | AF_INET6 if load::<u16>(sk, offset!(protocol)) == IPPROTO_UDP => ignored::DATAGRAMS,
+        AF_UNIX if load::<u16>(sk, offset!(kind)) == SOCK_STREAM => 0,
+        _ => ignored::OTHER,
     }
 }
 
@@ -206,8 +215,7 @@ pub fn begin_receiving(sk: Sock, socket: &mut Socket) {
 #[inline(always)]
 pub fn describe(sk: Sock, opened: &mut Opened) {
     opened.family = load::<u16>(sk, offset!(family));
-    let net: *const c_void = load(sk, offset!(net));
-    opened.network = load::<u32>(net, offset!(net_inode));
+    opened.network = network(sk);
     match opened.family {
         AF_INET => {
             put(&mut opened.local, 0, load(sk, offset!(local_v4)));
@@ -220,7 +228,20 @@ pub fn describe(sk: Sock, opened: &mut Opened) {
         _ => return describe_unix(sk, opened),
     }
     opened.local_port = local_port(sk);
-    opened.remote_port = u16::from_be(load::<u16>(sk, offset!(remote_port)));
+    opened.remote_port = remote_port(sk);
+}
+
+/// The inode of the socket's network namespace.
+#[inline(always)]
+pub fn network(sk: Sock) -> u32 {
+    let net: *const c_void = load(sk, offset!(net));
+    load::<u32>(net, offset!(net_inode))
+}
+
+/// The remote port, in host order; 0 where the socket is not connected.
+#[inline(always)]
+pub fn remote_port(sk: Sock) -> u16 {
+    u16::from_be(load::<u16>(sk, offset!(remote_port)))
 }
 
 /// The local address of a TCP socket; IPv4 in the first four bytes.

@@ -11,6 +11,7 @@ use observer_ebpf::{
 
 use crate::{
     buffers::{self, Source},
+    datagrams,
     emit::{self, Task},
     maps::{self, offset},
     processes,
@@ -47,6 +48,9 @@ pub fn moved(ctx: &BtfTracePointContext, way: u8) -> i32 {
         return 0;
     };
     if socket.ignored != 0 {
+        if way == direction::RECEIVED && result > 0 {
+            datagrams::received(sk, socket, bits, task, result as u32);
+        }
         return 0;
     }
     if socket.announced == 0 {

@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::capture::{BATCH, Capture, LONG_PAUSE, SHORT_PAUSE, now_ns};
-use crate::event::Event;
+use crate::event::{Event, Opened, Role};
+use crate::host::memory;
 use crate::host::selector::Selection;
 use crate::pipeline::Reconfiguration;
 use crate::privileges;
+use crate::resolver::{Place, Resolver};
 
 /// Losses are asked for this often.
 const LOSS_PERIOD: Duration = Duration::from_secs(1);
@@ -60,6 +62,19 @@ pub struct Inbox {
     pub notices: Receiver<Notice>,
     /// Gets a message when all names were asked for once.
     pub first_names: Receiver<()>,
+    /// Gets to know where gateways listen.
+    pub resolver: Resolver,
+}
+
+impl Inbox {
+    fn pass_on(&self, event: &Event<'_>, sink: &mut dyn Sink) {
+        if let Event::Opened(Opened { role: Role::Listener, network, process, .. }) = event
+            && *process != 0
+        {
+            self.resolver.look_at(Place { network: *network, process: *process });
+        }
+        sink.take(event);
+    }
 }
 
 /// Takes events as they come: a pipeline, or a file.
@@ -90,13 +105,26 @@ pub fn observe(
         log::warn!("some names of the configuration are slow to resolve; going on without them");
     }
     take_inbox(inbox, sink);
-    capture.scan(|event| sink.take(event))?;
+    capture.scan(|event| inbox.pass_on(event, sink))?;
     privileges::end_of_first_scan()?;
     sink.take(&Event::Ready(now_ns()));
     sink.round()?;
-    log::info!("attached");
+    log::info!("attached; {}", memory());
     ready();
     Rounds::new(selection).run(&mut capture, inbox, sink, stop)
+}
+
+/// What it takes now, and what it may take.
+fn memory() -> String {
+    let mib = |bytes: u64| format!("{:.1}", bytes as f64 / f64::from(1 << 20));
+    let now = |bytes: Option<u64>| bytes.map_or_else(|| "unknown".to_owned(), mib);
+    format!(
+        "kernel tables and ring: {} MiB (at most {}); resident: {} MiB (at most {})",
+        now(memory::table_bytes().ok()),
+        mib(memory::TABLE_BYTES_MAX),
+        now(memory::resident_bytes()),
+        mib(memory::RESIDENT_BYTES_MAX),
+    )
 }
 
 fn take_inbox(inbox: &Inbox, sink: &mut dyn Sink) {
@@ -138,11 +166,11 @@ impl Rounds {
 
     fn run(&mut self, capture: &mut Capture, inbox: &Inbox, sink: &mut dyn Sink, stop: &Stop) -> Result<()> {
         while !stop.is_asked() {
-            let records = capture.drain(|event| sink.take(event));
+            let records = capture.drain(|event| inbox.pass_on(event, sink));
             take_inbox(inbox, sink);
             let now = Instant::now();
-            self.look_for_losses(now, capture, sink)?;
-            self.look_for_gateways(now, capture, sink)?;
+            self.look_for_losses(now, capture, inbox, sink)?;
+            self.look_for_gateways(now, capture, inbox, sink)?;
             sink.round()?;
             // There may be more.
             if records == BATCH {
@@ -157,7 +185,13 @@ impl Rounds {
     }
 
     /// A loss may have hidden processes, connections, and the ends of connections: they are looked up in the kernel.
-    fn look_for_losses(&mut self, now: Instant, capture: &mut Capture, sink: &mut dyn Sink) -> Result<()> {
+    fn look_for_losses(
+        &mut self,
+        now: Instant,
+        capture: &mut Capture,
+        inbox: &Inbox,
+        sink: &mut dyn Sink,
+    ) -> Result<()> {
         if now >= self.next_losses {
             self.next_losses = now + LOSS_PERIOD;
             if capture.losses(now_ns(), |event| sink.take(event)) && self.comparisons_soon == 0 {
@@ -167,7 +201,7 @@ impl Rounds {
         }
         if now >= self.next_comparison {
             if self.comparisons_soon == 2 {
-                capture.scan(|event| sink.take(event))?;
+                capture.scan(|event| inbox.pass_on(event, sink))?;
             }
             self.comparisons_soon = self.comparisons_soon.saturating_sub(1);
             self.next_comparison = now + if self.comparisons_soon > 0 { COMPARE_SOON } else { COMPARE_PERIOD };
@@ -176,7 +210,13 @@ impl Rounds {
         Ok(())
     }
 
-    fn look_for_gateways(&mut self, now: Instant, capture: &mut Capture, sink: &mut dyn Sink) -> Result<()> {
+    fn look_for_gateways(
+        &mut self,
+        now: Instant,
+        capture: &mut Capture,
+        inbox: &Inbox,
+        sink: &mut dyn Sink,
+    ) -> Result<()> {
         match sink.gateways() {
             Some(0) => {
                 if !std::mem::replace(&mut self.has_told_none, true) {
@@ -184,7 +224,7 @@ impl Rounds {
                 }
                 if now >= self.next_search {
                     self.next_search = now + SEARCH_PERIOD;
-                    capture.scan(|event| sink.take(event))?;
+                    capture.scan(|event| inbox.pass_on(event, sink))?;
                 }
             }
             Some(1) | None => {}

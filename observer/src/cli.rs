@@ -73,12 +73,22 @@ pub struct ConfigArgs {
     /// A file with the token for Kong's Admin API (Kong-Admin-Token)
     #[arg(long, value_name = "FILE", requires = "kong_admin")]
     pub kong_admin_token_file: Option<PathBuf>,
+    /// The authorities that made the certificate of an https:// Admin API (PEM) [default: those that the system trusts]
+    #[arg(long, value_name = "FILE", requires = "kong_admin")]
+    pub kong_admin_ca: Option<PathBuf>,
     /// nginx's own configuration, its includes followed: upstreams and proxy_pass targets are services, locations routes
     #[arg(long, value_name = "FILE")]
     pub nginx_conf: Option<PathBuf>,
     /// The gateway's datastore, for kong_datastore_reachable; wins over the configuration's
     #[arg(long, value_name = "ADDR:PORT")]
     pub datastore: Option<Endpoint>,
+    /// Leave out the requests to this port of the gateway (an Admin API, a status page), save in the connection states;
+    /// repeatable
+    #[arg(long = "ignore-port", value_name = "PORT")]
+    pub ignored_ports: Vec<u16>,
+    /// Count requests that no service is known for in Kong's families, too, as service=""
+    #[arg(long)]
+    pub count_unmatched: bool,
     /// Tell gateways apart by a label
     #[arg(long)]
     pub per_gateway_label: bool,

@@ -1,6 +1,7 @@
 //! Kong's Admin API as a source of services: read at the start, and again and again in the background.
 
 mod node;
+mod tls;
 
 use std::fmt;
 use std::future::poll_fn;
@@ -19,7 +20,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use crate::config::kong_admin::{Lists, Page, config};
+use crate::config::kong_admin::{Lists, Page, admin_ports, config};
 use crate::config::{Config, ConfigError, Endpoint, Url};
 use crate::reload::Message;
 
@@ -41,6 +42,7 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// The root of an Admin API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminUrl {
+    is_encrypted: bool,
     host: String,
     port: u16,
     /// Before every path of the API; without a slash at its end.
@@ -49,7 +51,7 @@ pub struct AdminUrl {
 
 /// A text that is no [`AdminUrl`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not the address of an Admin API; write http://HOST:PORT (https is not spoken)")]
+#[error("not the address of an Admin API; write http://HOST:PORT or https://HOST:PORT")]
 pub struct NotAnAdminUrl;
 
 /// Why Kong's Admin API could not be read.
@@ -62,6 +64,13 @@ pub enum AdminError {
     Refused { url: AdminUrl, status: StatusCode, target: String, next: &'static str },
     #[error("the token file {file} cannot be used: {reason}; give the path of a file with the token and nothing else")]
     Token { file: String, reason: String },
+    #[error(
+        "no TLS with Kong's Admin API at {host}, trusting {ca}: {reason}; give the file of the authority that made its \
+         certificate, by --kong-admin-ca"
+    )]
+    Tls { host: String, ca: String, reason: String },
+    #[error("this host has no file of trusted authorities where one is usual; give one by --kong-admin-ca")]
+    NoAuthorities,
     #[error(transparent)]
     Config(#[from] ConfigError),
 }
@@ -73,6 +82,9 @@ pub struct KongAdmin {
     pub url: AdminUrl,
     /// The file of the token that goes into `Kong-Admin-Token`; read each time.
     pub token_file: Option<PathBuf>,
+    /// A PEM file of the authorities that its certificate is checked with, over TLS; those of the system without one.
+    /// Read each time.
+    pub ca_file: Option<PathBuf>,
 }
 
 impl FromStr for AdminUrl {
@@ -81,16 +93,22 @@ impl FromStr for AdminUrl {
     fn from_str(text: &str) -> Result<Self, NotAnAdminUrl> {
         let url: Url = text.parse().map_err(|_| NotAnAdminUrl)?;
         let path = url.path.unwrap_or_default().trim_end_matches('/').to_owned();
+        let is_encrypted = match url.protocol.as_str() {
+            "http" => false,
+            "https" => true,
+            _ => return Err(NotAnAdminUrl),
+        };
         match url.endpoint {
-            Endpoint::Tcp { host, port } if url.protocol == "http" => Ok(Self { host: host.to_string(), port, path }),
-            Endpoint::Tcp { .. } | Endpoint::Unix(_) => Err(NotAnAdminUrl),
+            Endpoint::Tcp { host, port } => Ok(Self { is_encrypted, host: host.to_string(), port, path }),
+            Endpoint::Unix(_) => Err(NotAnAdminUrl),
         }
     }
 }
 
 impl fmt::Display for AdminUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", Endpoint::tcp(&self.host, self.port), self.path)
+        let scheme = if self.is_encrypted { "https" } else { "http" };
+        write!(f, "{scheme}://{}{}", Endpoint::tcp(&self.host, self.port), self.path)
     }
 }
 
@@ -129,7 +147,9 @@ impl KongAdmin {
             }
         }
         let is_before_3 = session.is_before_3;
-        Ok(config(&Lists { services, routes, upstreams, targets, is_before_3 })?)
+        let admin_ports = session.admin_ports().await?;
+        let config = config(&Lists { services, routes, upstreams, targets, is_before_3 })?;
+        Ok(Config { admin_ports, ..config })
     }
 
     fn token(&self) -> Result<Option<HeaderValue>, AdminError> {
@@ -175,6 +195,15 @@ impl Session<'_> {
         }
     }
 
+    /// What a token may not read tells nothing.
+    async fn admin_ports(&mut self) -> Result<Vec<u16>, AdminError> {
+        match self.patiently("/").await {
+            Ok(text) => Ok(admin_ports(&self.admin.url.to_string(), &text)?),
+            Err(AdminError::Refused { .. }) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn get(&mut self, target: &str) -> Result<String, AdminError> {
         let away = |error: hyper::Error| self.admin.away(error);
         let mut sender = self.sender().await?;
@@ -204,8 +233,13 @@ impl Session<'_> {
     }
 
     async fn connect(&self) -> Result<SendRequest<String>, AdminError> {
-        let AdminUrl { host, port, .. } = &self.admin.url;
+        let AdminUrl { host, port, is_encrypted, .. } = &self.admin.url;
         let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(|error| self.admin.away(error))?;
+        let stream: Box<dyn tls::Stream> = if *is_encrypted {
+            Box::new(tls::encrypted(stream, host, self.admin.ca_file.as_deref()).await?)
+        } else {
+            Box::new(stream)
+        };
         let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| self.admin.away(error))?;
         // Its errors are the requests' errors too.
         tokio::spawn(async move { connection.await.unwrap_or_default() });
@@ -213,7 +247,7 @@ impl Session<'_> {
     }
 
     fn request(&self, target: &str) -> Result<Request<String>, AdminError> {
-        let AdminUrl { host, port, path } = &self.admin.url;
+        let AdminUrl { host, port, path, .. } = &self.admin.url;
         let request = Request::get(format!("{path}{target}")).header(HOST, Endpoint::tcp(host, *port).to_string());
         let request = match &self.token {
             Some(token) => request.header("Kong-Admin-Token", token),

@@ -19,6 +19,7 @@ pub mod pipeline;
 pub mod gateways;
 pub mod connection;
 pub mod http;
+pub mod dns;
 pub mod exchange;
 pub mod pairing;
 pub mod verdict;

@@ -54,7 +54,8 @@ impl InUse {
         let config = self.sourced.config();
         let attribution = Attribution::new(&config);
         let services = config.service_keys();
-        Reconfiguration { attribution, datastore: self.datastore.clone().or(config.datastore), services }
+        let datastore = self.datastore.clone().or(config.datastore);
+        Reconfiguration { attribution, datastore, services, admin_ports: config.admin_ports }
     }
 }
 

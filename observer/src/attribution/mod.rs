@@ -13,6 +13,7 @@ mod entry;
 mod fallback;
 mod host;
 mod locations;
+mod names;
 mod path_index;
 mod prefixes;
 mod routes;
@@ -26,6 +27,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::config::{Config, normalize};
+use crate::dns::Answer;
+use crate::event::Nanoseconds;
 use fallback::Fallback;
 use routes::Router;
 use servers::Servers;
@@ -65,6 +68,10 @@ pub enum Scheme {
 /// The upstream's side of an exchange. A connect that failed has a peer and nothing more.
 #[derive(Clone, Copy, Debug)]
 pub struct UpstreamFacts<'a> {
+    /// Inode of the gateway's network namespace: an address or name means something else in another.
+    pub network: u32,
+    /// When the gateway connected, or asked on a kept connection: names have their addresses for a time.
+    pub time_ns: Nanoseconds,
     /// Where the gateway connected to.
     pub peer: Peer<'a>,
     /// The upstream request's `Host`.
@@ -122,7 +129,7 @@ impl Attribution {
 
     /// Host names whose addresses are wanted, lower-cased, in byte order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.targets.names()
+        self.targets.names.iter()
     }
 
     /// Names of the headers that routes ask for, lower-cased, in byte order.
@@ -130,16 +137,21 @@ impl Attribution {
         self.router.header_names()
     }
 
-    /// Takes a name's addresses, in place of those it had. Names that were not asked for are passed over.
-    pub fn resolved(&mut self, name: &str, addresses: &[IpAddr]) {
-        self.targets.resolved(name, addresses);
+    /// Takes the addresses that a look-up of a name gave in a network namespace (its inode; 0 for the host's resolver), in
+    /// place of those it gave before. Names that were not asked for are passed over.
+    pub fn resolved(&mut self, network: u32, name: &str, addresses: &[IpAddr]) {
+        self.targets.names.resolved(network, name, addresses);
+    }
+
+    /// Takes what a name server told a gateway of this network namespace. It wins over look-ups while its time to live
+    /// lasts.
+    pub fn answered(&mut self, network: u32, answer: &Answer, time_ns: Nanoseconds) {
+        self.targets.names.answered(network, answer, time_ns);
     }
 
     /// Takes over what `before` learned: the addresses of names that both have, and the names that it gave.
     pub fn take_over(&mut self, before: &mut Self) {
-        for (name, addresses) in before.targets.addresses() {
-            self.targets.resolved(name, addresses);
-        }
+        self.targets.names.take_over(&before.targets.names);
         self.fallback = std::mem::take(&mut before.fallback);
     }
 
@@ -162,20 +174,45 @@ impl Attribution {
         upstream: &UpstreamFacts<'_>,
         candidates: &mut Vec<u32>,
     ) -> Attributed {
-        self.targets.at(upstream.peer, candidates);
+        if let Some(attributed) = self.told_at_once(request, upstream, candidates) {
+            return attributed;
+        }
+        self.targets.at(upstream, candidates);
         if candidates.is_empty() {
             self.services.of_host(upstream.host, candidates);
         }
         match candidates[..] {
-            [] => self
-                .routed(request)
-                .unwrap_or_else(|| Attributed::Service { service: self.fallback.name(upstream), route: None }),
+            [] => self.routed(request).unwrap_or_else(|| Attributed::Service {
+                service: self.fallback.name(upstream, request.host),
+                route: None,
+            }),
             [service] => self.of_service(service, request),
             _ => {
                 self.narrow(upstream, candidates);
                 self.best_of(candidates, request)
             }
         }
+    }
+
+    /// Behind one address there may be a thousand services: those of the upstream's `Host` are few, and the route that
+    /// the request takes is one. Where neither leads there all at the address are looked at.
+    fn told_at_once(
+        &self,
+        request: &RequestFacts<'_>,
+        upstream: &UpstreamFacts<'_>,
+        candidates: &mut Vec<u32>,
+    ) -> Option<Attributed> {
+        candidates.clear();
+        self.services.of_host(upstream.host, candidates);
+        candidates.retain(|&id| self.targets.has(id, upstream));
+        if !candidates.is_empty() {
+            self.narrow(upstream, candidates);
+            return Some(self.best_of(candidates, request));
+        }
+        let (Some(id), route) = self.router.find(request, |_| true)? else { return None };
+        let path = &self.services.get(id).path;
+        let is_its_path = path.is_empty() || upstream.path.is_none_or(|own| normalize(path_of(own)).starts_with(path));
+        (is_its_path && self.targets.has(id, upstream)).then(|| self.named(id, route))
     }
 
     /// Leaves those candidates that agree with the upstream's request, where any do.

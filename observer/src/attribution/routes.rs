@@ -23,13 +23,19 @@ pub struct Router {
     /// By priority, the first the highest.
     entries: Vec<Entry>,
     /// Entries that name a host, by its name.
-    plain_hosts: FxHashMap<Arc<str>, Vec<(Option<u16>, PathIndex)>>,
-    wildcard_hosts: Vec<(HostRule, PathIndex)>,
+    plain_hosts: ByName,
+    /// Entries for hosts that end with a dot and a name, by these.
+    suffix_hosts: ByName,
+    /// Entries for hosts that begin with a name and a dot, by these.
+    prefix_hosts: ByName,
     any_host: PathIndex,
     header_names: BTreeSet<Arc<str>>,
     /// Names of the routes of each service.
     by_service: Vec<Vec<Option<Arc<str>>>>,
 }
+
+/// Entries by a name, with the port that goes with it; any port where it has none.
+type ByName = FxHashMap<Arc<str>, Vec<(Option<u16>, PathIndex)>>;
 
 /// A service's number, if the route has one, and the route's name, if it has one.
 pub type Found = (Option<u32>, Option<Arc<str>>);
@@ -67,33 +73,39 @@ impl Router {
         }
         let path = normalize(path_of(request.path));
         let mut best = u32::MAX;
-        for index in self.indexes_for(request) {
+        self.each_index_for(request, |index| {
             index.search(&path, &mut best, |id| {
                 let entry = &self.entries[id as usize];
                 accepts(entry.service) && entry.conditions.agree(request)
             });
-        }
+        });
         let entry = self.entries.get(best as usize)?;
         Some((entry.service, entry.route.clone()))
     }
 
-    /// The indexes of all host rules that fit the request.
-    fn indexes_for(&self, request: &RequestFacts<'_>) -> impl Iterator<Item = &PathIndex> {
+    /// Calls for the indexes of all host rules that fit the request.
+    fn each_index_for(&self, request: &RequestFacts<'_>, mut call: impl FnMut(&PathIndex)) {
         let (name, port) = split(request.host.unwrap_or_default());
         let name: Cow<'_, str> = lower(name);
         let port = port.unwrap_or(match request.scheme {
             Scheme::Http => 80,
             Scheme::Https => 443,
         });
-        let fits = move |own: Option<u16>| own.is_none_or(|own| own == port);
-        let plain = self.plain_hosts.get(&*name).map_or(&[][..], Vec::as_slice);
-        let plain = plain.iter().filter(move |(port, _)| fits(*port)).map(|(_, index)| index);
-        let wildcard = self
-            .wildcard_hosts
-            .iter()
-            .filter(move |(rule, _)| fits(rule.port) && rule.name.matches(&name))
-            .map(|(_, index)| index);
-        plain.chain(wildcard).chain([&self.any_host])
+        let mut each_of = |hosts: &ByName, name: &str| {
+            let indexes = hosts.get(name).into_iter().flatten();
+            indexes.filter(|(own, _)| own.is_none_or(|own| own == port)).for_each(|(_, index)| call(index));
+        };
+        each_of(&self.plain_hosts, &name);
+        // A wildcard stands for one character at least.
+        for (dot, _) in name.match_indices('.') {
+            if dot > 0 {
+                each_of(&self.suffix_hosts, &name[dot..]);
+            }
+            if dot + 1 < name.len() {
+                each_of(&self.prefix_hosts, &name[..=dot]);
+            }
+        }
+        call(&self.any_host);
     }
 
     fn indexed(split: Vec<(&Route, Entry)>, by_service: Vec<Vec<Option<Arc<str>>>>) -> Self {
@@ -119,8 +131,9 @@ impl Router {
         }
         let mut router = Self {
             entries,
-            plain_hosts: FxHashMap::default(),
-            wildcard_hosts: Vec::new(),
+            plain_hosts: ByName::default(),
+            suffix_hosts: ByName::default(),
+            prefix_hosts: ByName::default(),
             any_host: PathIndex::new(&any_host),
             header_names,
             by_service,
@@ -132,12 +145,11 @@ impl Router {
     }
 
     fn add_host(&mut self, rule: HostRule, index: PathIndex) {
-        match rule.name {
-            NameRule::Plain(name) => {
-                let indexes = self.plain_hosts.entry(name).or_default();
-                indexes.push((rule.port, index));
-            }
-            NameRule::Prefix(_) | NameRule::Suffix(_) => self.wildcard_hosts.push((rule, index)),
-        }
+        let (hosts, name) = match rule.name {
+            NameRule::Plain(name) => (&mut self.plain_hosts, name),
+            NameRule::Suffix(end) => (&mut self.suffix_hosts, end),
+            NameRule::Prefix(start) => (&mut self.prefix_hosts, start),
+        };
+        hosts.entry(name).or_default().push((rule.port, index));
     }
 }

@@ -56,8 +56,14 @@ fn is_bad_input(error: &anyhow::Error) -> bool {
 /// A pipeline for this configuration.
 fn pipeline(args: &ConfigArgs, in_use: &InUse, realtime_offset_ns: u64) -> Pipeline {
     let new = in_use.reconfiguration();
-    let options =
-        pipeline::Options { realtime_offset_ns, datastore: new.datastore, per_gateway_label: args.per_gateway_label };
+    let options = pipeline::Options {
+        realtime_offset_ns,
+        datastore: new.datastore,
+        per_gateway_label: args.per_gateway_label,
+        ignored_ports: args.ignored_ports.clone(),
+        admin_ports: new.admin_ports,
+        counts_unmatched: args.count_unmatched,
+    };
     Pipeline::new(options, new.attribution, Metrics::new(metrics_options(args)))
 }
 
@@ -104,6 +110,6 @@ fn load(args: &ConfigArgs) -> Result<InUse> {
 }
 
 fn kong_admin(args: &ConfigArgs) -> Option<KongAdmin> {
-    let token_file = args.kong_admin_token_file.clone();
-    args.kong_admin.clone().map(|url| KongAdmin { url, token_file })
+    let (token_file, ca_file) = (args.kong_admin_token_file.clone(), args.kong_admin_ca.clone());
+    args.kong_admin.clone().map(|url| KongAdmin { url, token_file, ca_file })
 }

@@ -59,9 +59,9 @@ pub fn record(args: &RecordArgs) -> Result<ExitCode> {
         stop_by_time(&stop, args.duration);
         let (sender, notices) = channel();
         let names = configured.attribution.names().map(str::to_owned).collect();
-        let (_resolver, first_names) = resolver::start(names, sender);
+        let (resolver, first_names) = resolver::start(names, sender);
         // A thread that has ended tells why by its result.
-        let _ = inbox.send(Inbox { notices, first_names });
+        let _ = inbox.send(Inbox { notices, first_names, resolver });
         observing.join().map_err(|_| anyhow::anyhow!("the recording thread panicked; its message is above"))?
     })?;
     file.writer.finish()?;

@@ -15,6 +15,8 @@ pub fn replay(args: &ReplayArgs) -> Result<ExitCode> {
     let config = super::load(&args.config)?.sourced.config();
     let options = Options {
         datastore: args.config.datastore.clone(),
+        ignored_ports: args.config.ignored_ports.clone(),
+        counts_unmatched: args.config.count_unmatched,
         // The same text on every host.
         metrics: metrics::Options { node_id: Arc::default(), ..super::metrics_options(&args.config) },
         text: super::text_options(&args.config),

@@ -20,7 +20,7 @@ use crate::exposition::plugins::Plugins;
 use crate::exposition::server::{self, Access, Bound, Limits, Pages, Readiness};
 use crate::host::selector::Selection;
 use crate::kong_admin::KongAdmin;
-use crate::metrics::{ConfigAges, KongNode, ProcessMetrics};
+use crate::metrics::{ConfigAges, KongNode, MAX_GATEWAYS, MAX_SERVICES, MAX_STATUSES, OTHER, ProcessMetrics};
 use crate::pipeline::{Pipeline, Reconfiguration};
 use crate::priority;
 use crate::privileges::{self, Account};
@@ -63,7 +63,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         plugins: Arc::clone(&plugins),
     };
     let wanted = Wanted::of(&pipeline);
-    let switched = Switched { pipeline, plugins, seen: 0 };
+    let switched = Switched { pipeline, plugins, seen: 0, has_told_limit: false };
     let observer = Observer::start(capture, selection, switched, readiness)?;
     usual_priority.restore();
     privileges::keep_reading_files()?;
@@ -173,7 +173,7 @@ impl Wanted {
 fn background(in_use: InUse, kong_admin: Option<KongAdmin>, wanted: Wanted) -> Result<Inbox> {
     let (sender, notices) = channel();
     let (resolver, first_names) = resolver::start(wanted.names, sender.clone());
-    let outlets = Outlets { notices: sender, resolver, ages: wanted.ages };
+    let outlets = Outlets { notices: sender, resolver: resolver.clone(), ages: wanted.ages };
     let messages = reload::start(in_use, outlets);
     if let Some(kong_admin) = kong_admin {
         if let Some(node) = wanted.node {
@@ -183,7 +183,7 @@ fn background(in_use: InUse, kong_admin: Option<KongAdmin>, wanted: Wanted) -> R
     }
     let mut hangup = signal(SignalKind::hangup())?;
     tokio::spawn(async move { while hangup.recv().await.is_some() && messages.send(Message::Asked).is_ok() {} });
-    Ok(Inbox { notices, first_names })
+    Ok(Inbox { notices, first_names, resolver })
 }
 
 /// A pipeline that counts what is enabled when an event is taken.
@@ -192,6 +192,7 @@ struct Switched {
     plugins: Arc<Plugins>,
     /// The switch's version.
     seen: u64,
+    has_told_limit: bool,
 }
 
 impl Sink for Switched {
@@ -208,6 +209,13 @@ impl Sink for Switched {
     }
 
     fn round(&mut self) -> Result<()> {
+        if !self.has_told_limit && self.pipeline.metrics().limited() > 0 {
+            self.has_told_limit = true;
+            log::warn!(
+                "a limit of series is reached ({MAX_SERVICES} services, {MAX_STATUSES} statuses of each, {MAX_GATEWAYS} \
+                 gateways): the rest counts as \"{OTHER}\", as much as observer_series_limited_total says"
+            );
+        }
         self.pipeline.round()
     }
 

@@ -21,6 +21,7 @@
 //!   - name: users-upstream
 //!     targets: ["10.0.0.8:8080", "[fd00::8]:8080", "unix:/run/users.sock"]
 //! datastore: 127.0.0.1:5432
+//! admin_ports: [8001, 8100]           # the gateway's listeners that are not its proxy: they count as connections only
 //! ```
 //!
 //! Where several of them name a service or an upstream alike, the first in this order wins.
@@ -66,6 +67,8 @@ pub struct Config {
     pub servers: Vec<VirtualServer>,
     /// The gateway's database.
     pub datastore: Option<Endpoint>,
+    /// Ports of the gateway's listeners that are not its proxy.
+    pub admin_ports: Vec<u16>,
 }
 
 /// What a gateway proxies to.
@@ -182,6 +185,7 @@ impl Config {
         self.upstreams.append(&mut other.upstreams);
         self.servers.append(&mut other.servers);
         self.datastore = self.datastore.or(other.datastore);
+        self.admin_ports.append(&mut other.admin_ports);
         self
     }
 

@@ -8,13 +8,14 @@ use super::{Config, ConfigError, Route, Service, Upstream};
 const SERVICE: &[&str] = &["name", "url", "protocol", "host", "port", "path", "routes"];
 
 pub fn parse(document: &Document) -> Result<Config, ConfigError> {
-    let top = document.root().fields(&["services", "upstreams", "datastore"], &[])?;
+    let top = document.root().fields(&["services", "upstreams", "datastore", "admin_ports"], &[])?;
     let (mut services, mut routes) = (Names::new("service"), Names::new("route"));
     let mut upstreams = Names::new("upstream");
     Ok(Config {
         services: top.each("services", |value| service(value, &mut services, &mut routes))?,
         upstreams: top.each("upstreams", |value| upstream(value, &mut upstreams))?,
         datastore: top.read("datastore", endpoint)?,
+        admin_ports: top.each("admin_ports", Value::port)?,
         ..Config::default()
     })
 }

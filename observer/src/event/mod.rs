@@ -22,6 +22,8 @@ pub enum Event<'a> {
     Opened(Opened),
     /// A call moved bytes, met the end of the stream or failed.
     Data(Data<'a>),
+    /// A datagram came that may be a name server's answer.
+    Datagram(Datagram<'a>),
     /// A TCP socket changed its state.
     State(StateChange),
     /// A TLS handshake went on.
@@ -169,6 +171,25 @@ pub struct Data<'a> {
     pub tail: &'a [u8],
 }
 
+/// A datagram that a gateway received from a name server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Datagram<'a> {
+    /// When the call ended.
+    pub time_ns: Nanoseconds,
+    /// On which socket.
+    pub socket: Cookie,
+    /// The record's number among those of its socket.
+    pub sequence: u32,
+    /// The process.
+    pub process: u32,
+    /// The thread.
+    pub thread: u32,
+    /// Inode of the socket's network namespace.
+    pub network: u32,
+    /// Its first bytes, nearly always all.
+    pub sample: &'a [u8],
+}
+
 /// A step of a TLS handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Handshake {
@@ -305,6 +326,9 @@ pub struct Resolved {
     pub time_ns: Nanoseconds,
     /// The name.
     pub name: Arc<str>,
+    /// Inode of the network namespace where it was looked up; 0 for the host's own resolver, whose answers hold wherever
+    /// there are no others.
+    pub network: u32,
     /// Its addresses; they replace earlier ones.
     pub addresses: Vec<IpAddr>,
 }
@@ -351,6 +375,7 @@ impl Event<'_> {
         match self {
             Event::Opened(event) => event.time_ns,
             Event::Data(event) => event.time_ns,
+            Event::Datagram(event) => event.time_ns,
             Event::State(event) => event.time_ns,
             Event::Handshake(event) => event.time_ns,
             Event::Process(event) => event.time_ns,

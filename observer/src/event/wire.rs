@@ -12,7 +12,7 @@ use thiserror::Error;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::{
-    Call, Data, Direction, Endpoint, Event, Handshake, HandshakeStep, Layer, Lost, Opened, Origin, Process,
+    Call, Data, Datagram, Direction, Endpoint, Event, Handshake, HandshakeStep, Layer, Lost, Opened, Origin, Process,
     ProcessChange, Remaining, Resolved, Role, StateChange,
 };
 
@@ -25,6 +25,8 @@ mod own {
     pub const READY: u8 = 68;
     pub const TICK: u8 = 69;
     pub const REMAINING: u8 = 70;
+    /// [`RESOLVED`] with the network namespace before it.
+    pub const RESOLVED_THERE: u8 = 71;
 }
 
 const AF_UNIX: u16 = 1;
@@ -59,11 +61,12 @@ impl<'a> Event<'a> {
         let kind = *bytes.first().ok_or(DecodeError::Short { kind: 0, bytes: 0 })?;
         match kind {
             kind::DATA => decode_data(bytes).map(Event::Data),
+            kind::DATAGRAM => decode_datagram(bytes).map(Event::Datagram),
             kind::OPENED | own::SCANNED => decode_opened(bytes).map(Event::Opened),
             kind::STATE => take::<record::StateChange>(bytes).map(|(state, _)| Event::State(state_change(state))),
             kind::HANDSHAKE => decode_handshake(bytes).map(Event::Handshake),
             kind::PROCESS => decode_process(bytes).map(Event::Process),
-            own::FOUND | own::LOST | own::RESOLVED | own::READY | own::TICK => decode_own(bytes),
+            own::FOUND | own::LOST | own::RESOLVED | own::RESOLVED_THERE | own::READY | own::TICK => decode_own(bytes),
             own::REMAINING => decode_remaining(bytes).map(Event::Remaining),
             _ => Err(DecodeError::Unknown { kind }),
         }
@@ -73,6 +76,7 @@ impl<'a> Event<'a> {
     pub fn encode(&self, to: &mut Vec<u8>) {
         match self {
             Event::Data(data) => encode_data(data, to),
+            Event::Datagram(datagram) => encode_datagram(datagram, to),
             Event::Opened(opened) => encode_opened(opened, to),
             Event::State(state) => to.extend_from_slice(state_record(state).as_bytes()),
             Event::Handshake(handshake) => to.extend_from_slice(handshake_record(handshake).as_bytes()),
@@ -166,6 +170,35 @@ fn encode_data(data: &Data<'_>, to: &mut Vec<u8>) {
     };
     to.extend_from_slice(record.as_bytes());
     to.extend_from_slice(data.sample);
+}
+
+fn decode_datagram(bytes: &[u8]) -> Result<Datagram<'_>, DecodeError> {
+    let (record, rest) = take::<record::Datagram>(bytes)?;
+    let short = DecodeError::Short { kind: kind::DATAGRAM, bytes: bytes.len() };
+    Ok(Datagram {
+        time_ns: record.header.time_ns,
+        socket: record.header.socket,
+        sequence: record.header.sequence,
+        process: record.header.process_id,
+        thread: record.header.thread_id,
+        network: record.network,
+        sample: rest.get(..record.sample_bytes as usize).ok_or(short)?,
+    })
+}
+
+fn encode_datagram(datagram: &Datagram<'_>, to: &mut Vec<u8>) {
+    let header = Header {
+        kind: kind::DATAGRAM,
+        sequence: datagram.sequence,
+        socket: datagram.socket,
+        time_ns: datagram.time_ns,
+        process_id: datagram.process,
+        thread_id: datagram.thread,
+        ..Header::default()
+    };
+    let sample_bytes = datagram.sample.len() as u32;
+    to.extend_from_slice(record::Datagram { header, network: datagram.network, sample_bytes }.as_bytes());
+    to.extend_from_slice(datagram.sample);
 }
 
 fn decode_opened(bytes: &[u8]) -> Result<Opened, DecodeError> {
@@ -450,7 +483,11 @@ fn decode_own(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
             let (count, rest) = rest.split_first_chunk().ok_or(short)?;
             Event::Lost(Lost { time_ns, reason: text(rest), count: u64::from_ne_bytes(*count) })
         }
-        own::RESOLVED => {
+        own::RESOLVED | own::RESOLVED_THERE => {
+            let (network, rest) = match header.kind {
+                own::RESOLVED => (0, rest),
+                _ => rest.split_first_chunk().map(|(inode, rest)| (u32::from_ne_bytes(*inode), rest)).ok_or(short)?,
+            };
             let (&count, mut rest) = rest.split_first().ok_or(short)?;
             let mut addresses = Vec::new();
             for _ in 0..count {
@@ -458,7 +495,7 @@ fn decode_own(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
                 addresses.push(std::net::Ipv6Addr::from(*address).to_canonical());
                 rest = after;
             }
-            Event::Resolved(Resolved { time_ns, name: text(rest), addresses })
+            Event::Resolved(Resolved { time_ns, name: text(rest), network, addresses })
         }
         own::READY => Event::Ready(time_ns),
         own::TICK => Event::Tick(time_ns),
@@ -488,7 +525,12 @@ fn decode_remaining(bytes: &[u8]) -> Result<Remaining, DecodeError> {
 }
 
 fn encode_resolved(resolved: &Resolved, to: &mut Vec<u8>) {
-    put_header(own::RESOLVED, resolved.time_ns, 0, to);
+    if resolved.network == 0 {
+        put_header(own::RESOLVED, resolved.time_ns, 0, to);
+    } else {
+        put_header(own::RESOLVED_THERE, resolved.time_ns, 0, to);
+        to.extend_from_slice(&resolved.network.to_ne_bytes());
+    }
     let count = resolved.addresses.len().min(usize::from(u8::MAX));
     to.push(count as u8);
     for address in &resolved.addresses[..count] {

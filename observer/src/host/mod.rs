@@ -6,6 +6,7 @@
 
 pub mod btf;
 pub mod diag;
+pub mod memory;
 pub mod processes;
 pub mod selector;
 pub mod sockets;

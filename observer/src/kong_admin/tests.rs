@@ -1,10 +1,15 @@
 //! The client against a small stand-in that speaks as Kong 3's Admin API does.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use tokio_rustls::rustls::crypto::ring::default_provider;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::*;
 use crate::config::{Endpoint, PathRule};
@@ -47,6 +52,10 @@ struct StandIn {
 impl StandIn {
     /// `closes`: it ends the connection after each answer.
     fn start(closes: bool) -> Self {
+        Self::start_with(closes, None)
+    }
+
+    fn start_with(closes: bool, tls: Option<Arc<ServerConfig>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stand_in = Self { address: listener.local_addr().unwrap(), answers: Arc::default(), heads: Arc::default() };
         for at in [ROUTES_AT, SERVICES_AT, UPSTREAMS_AT] {
@@ -55,9 +64,15 @@ impl StandIn {
         let (answers, heads) = (stand_in.answers.clone(), stand_in.heads.clone());
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let (answers, heads) = (answers.clone(), heads.clone());
+                let (answers, heads, tls) = (answers.clone(), heads.clone(), tls.clone());
                 // The client ends connections as it likes.
-                thread::spawn(move || serve(stream?, &answers, &heads, closes));
+                thread::spawn(move || match tls {
+                    None => serve(stream?, &answers, &heads, closes),
+                    Some(config) => {
+                        let connection = ServerConnection::new(config).map_err(std::io::Error::other)?;
+                        serve(StreamOwned::new(connection, stream?), &answers, &heads, closes)
+                    }
+                });
             }
         });
         stand_in
@@ -68,17 +83,17 @@ impl StandIn {
     }
 
     fn admin(&self) -> KongAdmin {
-        KongAdmin { url: format!("http://{}", self.address).parse().unwrap(), token_file: None }
+        KongAdmin { url: format!("http://{}", self.address).parse().unwrap(), token_file: None, ca_file: None }
     }
 }
 
 fn serve(
-    mut stream: TcpStream,
+    stream: impl Read + Write,
     answers: &Mutex<BTreeMap<String, String>>,
     heads: &Mutex<Vec<String>>,
     closes: bool,
 ) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut reader = BufReader::new(stream);
     loop {
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
@@ -95,12 +110,14 @@ fn serve(
             None => ("404 Not Found", r#"{"message":"Not found"}"#),
         };
         let connection = if closes { "close" } else { "keep-alive" };
+        let stream = reader.get_mut();
         write!(
             stream,
             "HTTP/1.1 {status}\r\nContent-Type: application/json; charset=utf-8\r\nConnection: {connection}\r\n\
              Content-Length: {}\r\nServer: kong/3.9.0\r\n\r\n{body}",
             body.len()
         )?;
+        stream.flush()?;
         if closes {
             return Ok(());
         }
@@ -140,6 +157,60 @@ fn all_pages_of_all_lists_become_a_configuration() {
 }
 
 #[test]
+fn listeners_that_are_not_the_proxys_are_told_by_the_node() {
+    let kong = a_kong(false);
+    kong.say(
+        "/",
+        r#"{"version":"3.9.0","configuration":{"admin_listen":["0.0.0.0:8001"],"status_listeners":{},
+        "admin_listeners":[{"listener":"0.0.0.0:8001","ip":"0.0.0.0","port":8001,"ssl":false},{"port":8444,"ssl":true}],
+        "admin_gui_listeners":[{"port":8002}],"proxy_listeners":[{"port":8000}]},"timers":{"running":0}}"#,
+    );
+    assert_eq!(kong.admin().read().unwrap().admin_ports, [8001, 8444, 8002]);
+    kong.say("/", r#"{"version":"0.14.1"}"#);
+    assert_eq!(kong.admin().read().unwrap().admin_ports, [0_u16; 0]);
+    kong.say("/", "401");
+    assert_eq!(kong.admin().read().unwrap().admin_ports, [0_u16; 0], "a token may be for the lists alone");
+}
+
+#[test]
+fn over_https_the_certificate_is_checked() {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority_key = KeyPair::generate().unwrap();
+    let authority = params.self_signed(&authority_key).unwrap();
+    let issuer = Issuer::new(params, authority_key);
+    let serving = |name: &str| {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+        let builder = ServerConfig::builder_with_provider(Arc::new(default_provider()));
+        let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let config = builder.with_single_cert(vec![certificate.der().clone()], key).unwrap();
+        let kong = StandIn::start_with(false, Some(Arc::new(config)));
+        kong.say(SERVICES_AT, &page(&[SERVICE], None));
+        kong
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, authority.pem()).unwrap();
+    let read = |kong: &StandIn, ca_file| {
+        let url = format!("https://{}", kong.address).parse().unwrap();
+        KongAdmin { url, token_file: None, ca_file }.read()
+    };
+
+    let kong = serving("127.0.0.1");
+    assert_eq!(&*read(&kong, Some(ca.clone())).unwrap().services[0].name, "orders");
+    let of_another_name = read(&serving("kong.test"), Some(ca.clone())).unwrap_err().to_string();
+    assert!(of_another_name.contains("not valid for name"), "{of_another_name}");
+    std::fs::write(&ca, "").unwrap();
+    let error = read(&kong, Some(ca.clone())).unwrap_err().to_string();
+    assert!(error.contains("ca.pem: it holds no certificate; give the file"), "{error}");
+    let plain = a_kong(false);
+    std::fs::write(&ca, authority.pem()).unwrap();
+    assert!(matches!(read(&plain, Some(ca)), Err(AdminError::Tls { .. })));
+}
+
+#[test]
 fn lua_may_send_empty_lists_as_maps() {
     let kong = StandIn::start(false);
     kong.say(SERVICES_AT, r#"{"data":{},"next":null}"#);
@@ -158,7 +229,7 @@ fn the_token_is_read_each_time_and_sent_with_every_request() {
         std::fs::write(&file, format!("{token}\n")).unwrap();
         admin.read().unwrap();
         let heads = std::mem::take(&mut *kong.heads.lock().unwrap());
-        assert_eq!(heads.len(), 5);
+        assert_eq!(heads.len(), 6);
         for head in heads {
             assert!(head.to_ascii_lowercase().contains(&format!("\r\nkong-admin-token: {token}\r\n")), "{head}");
         }
@@ -183,7 +254,7 @@ fn errors_say_what_to_do_and_never_the_token() {
     kong.say(SERVICES_AT, "<html>");
     assert!(error(&kong).starts_with("http://KONG/services?size=1000:1: the document: is the text"));
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let admin = KongAdmin { url: format!("http://{nobody}").parse().unwrap(), token_file: None };
+    let admin = KongAdmin { url: format!("http://{nobody}").parse().unwrap(), token_file: None, ca_file: None };
     let error = admin.read().unwrap_err().to_string();
     assert!(error.contains("is not to be reached: Connection refused"), "{error}");
 }
@@ -242,16 +313,18 @@ fn kong_tells_its_version_and_its_targets_health() {
 }
 
 #[test]
-fn an_address_is_one_of_plain_http() {
+fn an_address_is_one_of_http_or_https() {
     for (text, expected) in [
         ("http://127.0.0.1:8001", "http://127.0.0.1:8001"),
         ("http://Kong:8001/admin/", "http://kong:8001/admin"),
         ("http://[::1]:8001", "http://[::1]:8001"),
         ("http://kong", "http://kong:80"),
+        ("https://kong", "https://kong:443"),
+        ("https://kong:8444/x", "https://kong:8444/x"),
     ] {
         assert_eq!(text.parse::<AdminUrl>().unwrap().to_string(), expected);
     }
-    for text in ["https://kong:8444", "kong:8001", "http://unix:/run/kong.sock", ""] {
+    for text in ["grpc://kong:8444", "kong:8001", "http://unix:/run/kong.sock", ""] {
         assert_eq!(text.parse::<AdminUrl>(), Err(NotAnAdminUrl), "{text}");
     }
 }

@@ -17,6 +17,7 @@ use super::Pipeline;
 /// By what way a request came in.
 #[derive(Clone, Copy)]
 struct Entrance {
+    network: u32,
     local: Option<SocketAddr>,
     scheme: Scheme,
 }
@@ -91,6 +92,7 @@ impl Pipeline {
         let Some(connection) = self.connections.get(&socket) else { return };
         let (gateway, is_internal) = (connection.gateway, connection.is_internal);
         let entrance = Entrance {
+            network: connection.opened.network,
             local: connection.opened.local.ip(),
             scheme: if connection.is_tls() { Scheme::Https } else { Scheme::Http },
         };
@@ -103,6 +105,9 @@ impl Pipeline {
             return;
         }
         match Verdict::of(exchange, ending) {
+            Verdict::Unobserved(_) | Verdict::Counted { .. } if self.is_ignored(entrance) => {
+                self.metrics.filtered("ignored_port", 1);
+            }
             Verdict::Unobserved(reason) => self.metrics.unobserved(reason.name(), 1),
             Verdict::NeverRead => {
                 self.metrics.filtered("never_read", 1);
@@ -126,23 +131,30 @@ impl Pipeline {
         if !self.enabled.counts(service) {
             return self.metrics.filtered("disabled", 1);
         }
-        match attributed {
+        let (service, route) = match attributed {
+            Attributed::Service { service, route } => (service, route),
             Attributed::Unattributed => {
                 self.metrics.unattributed(status);
-                self.metrics.filtered("unattributed", 1);
-            }
-            Attributed::Service { service, route } => {
-                self.metrics.counted();
-                let (request_bytes, known) = rules::request_bytes(exchange, rule);
-                match known {
-                    Known::Told => {}
-                    Known::Inferred(rule) => self.metrics.inferred(rule.name()),
-                    Known::Uncertain(reason) => self.metrics.uncertain(reason.name()),
+                if !self.options.counts_unmatched {
+                    return self.metrics.filtered("unattributed", 1);
                 }
-                let measured = Measured { request_bytes, route, ..self.measure(exchange, status, gateway, service) };
-                self.metrics.count(&measured);
+                (Arc::default(), None)
             }
+        };
+        self.metrics.counted();
+        let (request_bytes, known) = rules::request_bytes(exchange, rule);
+        match known {
+            Known::Told => {}
+            Known::Inferred(rule) => self.metrics.inferred(rule.name()),
+            Known::Uncertain(reason) => self.metrics.uncertain(reason.name()),
         }
+        let measured = Measured { request_bytes, route, ..self.measure(exchange, status, gateway, service) };
+        self.metrics.count(&measured);
+    }
+
+    fn is_ignored(&self, entrance: Entrance) -> bool {
+        let is_at = |ports: &[u16]| entrance.local.is_some_and(|local| ports.contains(&local.port()));
+        is_at(&self.options.ignored_ports) || is_at(&self.options.admin_ports)
     }
 
     fn measure(&self, exchange: &Exchange, status: u16, gateway: GatewayId, service: Arc<str>) -> Measured {
@@ -195,7 +207,8 @@ impl Pipeline {
         match exchange.tries().next_back() {
             None => self.attribution.attribute(&request, None),
             Some(attempt) => with_peer(attempt, |peer| {
-                let upstream = UpstreamFacts { peer, host: attempt.host.as_deref(), path: attempt.path.as_deref() };
+                let (host, path) = (attempt.host.as_deref(), attempt.path.as_deref());
+                let upstream = UpstreamFacts { network: entrance.network, time_ns: attempt.began_ns, peer, host, path };
                 self.attribution.attribute(&request, Some(&upstream))
             }),
         }

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use rustc_hash::FxHashMap;
+
 use crate::config::Endpoint as Address;
 use crate::event::{Endpoint, Opened};
 
@@ -9,7 +11,8 @@ use crate::event::{Endpoint, Opened};
 #[derive(Debug)]
 pub struct Datastore {
     address: Option<Address>,
-    addresses: Vec<IpAddr>,
+    /// What the host says itself, and what look-ups said by network namespace.
+    addresses: FxHashMap<u32, Vec<IpAddr>>,
     last_attempt: Option<bool>,
     open: usize,
 }
@@ -17,8 +20,8 @@ pub struct Datastore {
 impl Datastore {
     pub fn new(address: Option<Address>) -> Self {
         let addresses = match &address {
-            Some(Address::Tcp { host, .. }) => host.parse().into_iter().collect(),
-            Some(Address::Unix(_)) | None => Vec::new(),
+            Some(Address::Tcp { host, .. }) => host.parse().into_iter().map(|ip| (0, vec![ip])).collect(),
+            Some(Address::Unix(_)) | None => FxHashMap::default(),
         };
         Datastore { address, addresses, last_attempt: None, open: 0 }
     }
@@ -34,10 +37,10 @@ impl Datastore {
         self.address.as_ref().and_then(name_of)
     }
 
-    /// Its host name's addresses.
-    pub fn resolved(&mut self, name: &str, addresses: &[IpAddr]) {
+    /// Its host name's addresses, as a look-up in a network namespace gave them.
+    pub fn resolved(&mut self, network: u32, name: &str, addresses: &[IpAddr]) {
         if self.name() == Some(name) {
-            self.addresses = addresses.to_vec();
+            self.addresses.insert(network, addresses.to_vec());
         }
     }
 
@@ -76,9 +79,9 @@ impl Datastore {
 
     fn is_it(&self, remote: &Endpoint) -> bool {
         match (&self.address, remote) {
-            (Some(Address::Tcp { port, .. }), Endpoint::Ip(SocketAddr::V4(_) | SocketAddr::V6(_))) => {
-                remote.ip().is_some_and(|ip| ip.port() == *port && self.addresses.contains(&ip.ip()))
-            }
+            (Some(Address::Tcp { port, .. }), Endpoint::Ip(SocketAddr::V4(_) | SocketAddr::V6(_))) => remote
+                .ip()
+                .is_some_and(|at| at.port() == *port && self.addresses.values().flatten().any(|ip| *ip == at.ip())),
             (Some(Address::Unix(path)), Endpoint::Unix(remote)) => **remote == *path.as_bytes(),
             _ => false,
         }
@@ -158,7 +161,7 @@ mod tests {
     fn a_name_is_known_by_what_it_resolves_to() {
         let mut datastore = Datastore::new(Some("db.test:5432".parse().unwrap()));
         assert_eq!(datastore.name(), Some("db.test"));
-        datastore.resolved("db.test", &["10.0.0.5".parse().unwrap()]);
+        datastore.resolved(0, "db.test", &["10.0.0.5".parse().unwrap()]);
         datastore.connected(&to("10.0.0.5:5432"));
         assert_eq!(datastore.is_reachable(), Some(true));
     }

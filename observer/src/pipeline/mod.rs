@@ -7,6 +7,7 @@ mod enabled;
 mod encryption;
 mod gauge;
 mod internal;
+mod names;
 #[cfg(test)]
 mod tests;
 mod upstreams;
@@ -31,6 +32,7 @@ pub use enabled::Enabled;
 use datastore::Datastore;
 use gauge::Gauge;
 use internal::Internal;
+use names::NameServers;
 
 /// Connections kept at once. Each takes about 600 bytes while nothing is under way on it.
 pub const CONNECTIONS_MAX: usize = 262_144;
@@ -48,6 +50,12 @@ pub struct Options {
     pub datastore: Option<Address>,
     /// Tell gateways apart.
     pub per_gateway_label: bool,
+    /// Listeners whose requests count in no `kong_` family but the connection states.
+    pub ignored_ports: Vec<u16>,
+    /// The same, as the configuration says.
+    pub admin_ports: Vec<u16>,
+    /// Requests without a service appear in `kong_` families as `service=""`.
+    pub counts_unmatched: bool,
 }
 
 /// What a new configuration changes.
@@ -58,6 +66,8 @@ pub struct Reconfiguration {
     pub datastore: Option<Address>,
     /// What the services can be called by, for who enables them one by one.
     pub services: Vec<ServiceKey>,
+    /// Listeners that are not the proxy's.
+    pub admin_ports: Vec<u16>,
 }
 
 impl std::fmt::Debug for Reconfiguration {
@@ -86,6 +96,7 @@ pub struct Pipeline {
     pairing: Pairing,
     attribution: Attribution,
     internal: Internal,
+    name_servers: NameServers,
     datastore: Datastore,
     gauge: Gauge,
     /// Clients' exchanges under way.
@@ -114,6 +125,7 @@ impl Pipeline {
             pairing: Pairing::default(),
             attribution,
             internal: Internal::default(),
+            name_servers: NameServers::default(),
             open: 0,
             metrics,
             unreadable: 0,
@@ -143,6 +155,7 @@ impl Pipeline {
         let mut attribution = new.attribution;
         attribution.take_over(&mut self.attribution);
         self.attribution = attribution;
+        self.options.admin_ports = new.admin_ports;
         if self.options.datastore == new.datastore {
             return;
         }
@@ -162,6 +175,7 @@ impl Pipeline {
         self.end_overdue(event.time_ns());
         match event {
             Event::Data(data) => self.data(data),
+            Event::Datagram(datagram) => self.name_servers.datagram(datagram, &mut self.attribution),
             Event::State(change) => self.state(change),
             Event::Handshake(handshake) => self.handshake(handshake),
             Event::Opened(opened) => self.opened(opened),
@@ -171,8 +185,8 @@ impl Pipeline {
                 self.metrics.lost(reason.unwrap_or("other"), lost.count);
             }
             Event::Resolved(resolved) => {
-                self.attribution.resolved(&resolved.name, &resolved.addresses);
-                self.datastore.resolved(&resolved.name, &resolved.addresses);
+                self.attribution.resolved(resolved.network, &resolved.name, &resolved.addresses);
+                self.datastore.resolved(resolved.network, &resolved.name, &resolved.addresses);
             }
             Event::Remaining(remaining) => self.remaining(remaining),
             Event::Ready(_) | Event::Tick(_) => self.publish(),
@@ -266,6 +280,7 @@ impl Pipeline {
             match connection.opened.role {
                 Role::Upstream => {
                     self.datastore.talked(&connection.opened.remote, data.result);
+                    self.name_servers.data(&connection.opened, data, &mut self.attribution);
                     if data.direction == Direction::Received {
                         self.pairing.upstream_read(data.thread);
                     }

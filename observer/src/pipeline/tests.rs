@@ -2,6 +2,7 @@ mod clients;
 mod enabled;
 mod encryption;
 mod gateways;
+mod names;
 mod page;
 mod random;
 mod reconfigure;

@@ -50,6 +50,7 @@ impl Pipeline {
                 let has_failed = change.old == TcpState::SynSent;
                 self.datastore.closed(&connection.opened, has_failed);
                 self.internal.upstream_closed(&connection.opened);
+                self.name_servers.closed(change.socket);
                 self.end_attempt(made_for, id, thread, change.time_ns);
             }
             _ => {}

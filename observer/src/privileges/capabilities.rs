@@ -27,7 +27,7 @@ pub const LATER: &[Reason] = &[
     },
     Reason {
         capability: Capability::CAP_SYS_PTRACE,
-        reason: "reads other users' /proc: program, network namespace, descriptors",
+        reason: "reads other users' /proc: program, network namespace, descriptors, a container's resolv.conf",
         is_for_first_scan: false,
         reads_files: false,
     },
@@ -45,7 +45,7 @@ pub const LATER: &[Reason] = &[
     },
     Reason {
         capability: Capability::CAP_SYS_ADMIN,
-        reason: "lists the sockets of gateways in other network namespaces, once",
+        reason: "lists the sockets of gateways in other network namespaces, and looks names up there: enters them, once",
         is_for_first_scan: true,
         reads_files: false,
     },

@@ -67,6 +67,15 @@ pub fn keep_reading_files() -> Result<(), PrivilegeError> {
     capabilities::drop_where(|reason| reason.reads_files)
 }
 
+/// For threads that look names up as programs in other namespaces do, once they are where they stay.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn keep_reading_processes() -> Result<(), PrivilegeError> {
+    use caps::Capability::{CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE};
+    capabilities::drop_where(|reason| matches!(reason.capability, CAP_DAC_READ_SEARCH | CAP_SYS_PTRACE))
+}
+
 /// For threads that serve strangers: nothing is left.
 ///
 /// # Errors

@@ -7,7 +7,11 @@ use super::head::MASK;
 use super::kept::Kept;
 use super::sample::{Heads, Sample};
 use crate::connection::{Connection, Moment, telling_bytes};
-use crate::event::{Cookie, Data, Event, Handshake, Opened, Process, ProcessChange, Role, StateChange, TcpState};
+use crate::dns::{self, Messages, is_name_server};
+use crate::event::{
+    Cookie, Data, Datagram, Direction, Event, Handshake, Layer, Opened, Process, ProcessChange, Role, StateChange,
+    TcpState,
+};
 use crate::gateways::Gateways;
 use crate::http::http1::end_of_chunks;
 use crate::pipeline::CONNECTIONS_MAX;
@@ -38,6 +42,8 @@ pub struct Masker {
 struct Followed {
     connection: Connection,
     heads: Heads,
+    /// What a name server says, of a connection to one.
+    names: Option<Messages>,
 }
 
 impl Masker {
@@ -61,6 +67,7 @@ impl Masker {
         }
         match event {
             Event::Data(data) => return Event::Data(self.data(data)),
+            Event::Datagram(datagram) => return Event::Datagram(names_only(datagram)),
             Event::State(change) => self.state(change),
             Event::Handshake(handshake) => self.handshake(handshake),
             Event::Opened(opened) => self.opened(opened),
@@ -79,10 +86,16 @@ impl Masker {
     fn data<'m>(&'m mut self, data: &Data<'_>) -> Data<'m> {
         self.sample.clear();
         self.sample.resize(data.sample.len(), MASK);
-        if let Some(Followed { connection, heads }) = self.followed.get_mut(&data.socket) {
+        if let Some(Followed { connection, heads, names }) = self.followed.get_mut(&data.socket) {
             let mut sample = Sample::new(data.sample, &mut self.sample, &self.kept, heads);
             connection.data_with(data, &mut self.moments, &mut |span| sample.take(span));
             self.moments.clear();
+            if let Some(messages) = names
+                && (data.direction, data.layer) == (Direction::Received, Layer::Socket)
+                && are_names(messages, data)
+            {
+                self.sample.copy_from_slice(data.sample);
+            }
             if connection.is_over_unseen() {
                 self.followed.remove(&data.socket);
             }
@@ -128,7 +141,8 @@ impl Masker {
         }
         if let Some((role, gateway)) = self.gateways.side(opened) {
             let connection = Connection::new(Opened { role, ..opened.clone() }, gateway);
-            self.followed.insert(opened.socket, Followed { connection, heads: Heads::new() });
+            let names = is_name_server(opened).then(Messages::default);
+            self.followed.insert(opened.socket, Followed { connection, heads: Heads::new(), names });
         }
     }
 
@@ -145,6 +159,19 @@ impl Masker {
         }
         self.gateways.process(process);
     }
+}
+
+/// Of a name server's answers those stay that the pipeline reads.
+fn names_only<'m>(datagram: &Datagram<'m>) -> Datagram<'m> {
+    let sample = if dns::answer(datagram.sample).is_some() { datagram.sample } else { &[] };
+    Datagram { sample, ..*datagram }
+}
+
+/// Whether all messages that end in this call are such answers, and the next one may be.
+fn are_names(messages: &mut Messages, data: &Data<'_>) -> bool {
+    let mut are_all = true;
+    messages.take(data, |message| are_all &= dns::answer(message).is_some());
+    are_all && messages.is_sound()
 }
 
 #[cfg(test)]

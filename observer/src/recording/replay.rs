@@ -14,6 +14,10 @@ use crate::pipeline::{self, Pipeline};
 pub struct Options {
     /// The datastore, in place of the configuration's.
     pub datastore: Option<Endpoint>,
+    /// Listeners whose requests are left out.
+    pub ignored_ports: Vec<u16>,
+    /// Count requests without a service as `service=""`, too.
+    pub counts_unmatched: bool,
     /// How the families are laid out.
     pub metrics: metrics::Options,
     /// What the text has.
@@ -30,6 +34,9 @@ pub fn replay(path: &Path, config: &Config, options: &Options) -> Result<String,
         realtime_offset_ns: recording.header().realtime_offset_ns,
         datastore: options.datastore.clone().or_else(|| config.datastore.clone()),
         per_gateway_label: options.metrics.per_gateway_label,
+        ignored_ports: options.ignored_ports.clone(),
+        admin_ports: config.admin_ports.clone(),
+        counts_unmatched: options.counts_unmatched,
     };
     let metrics = Metrics::new(options.metrics.clone());
     let mut pipeline = Pipeline::new(pipeline_options, Attribution::new(config), metrics);

@@ -1,5 +1,6 @@
 //! Tables of requests over real-looking configurations.
 
+mod names;
 mod nginx;
 mod router;
 
@@ -36,6 +37,8 @@ fn ip(address: &str) -> Peer<'_> {
 
 fn to<'a>(peer: Peer<'a>, host: &'a str, path: &'a str) -> UpstreamFacts<'a> {
     UpstreamFacts {
+        network: 1,
+        time_ns: 0,
         peer,
         host: Some(host).filter(|host| !host.is_empty()),
         path: Some(path).filter(|path| !path.is_empty()),
@@ -72,7 +75,7 @@ upstreams:
 fn the_address_of_the_upstream_names_the_service() {
     let mut shop = kong(SHOP);
     assert_eq!(shop.names().collect::<Vec<_>>(), ["spare.internal", "users.internal"]);
-    shop.resolved("Users.internal", &["10.0.0.2".parse().unwrap(), "fd00::2".parse().unwrap()]);
+    shop.resolved(0, "Users.internal", &["10.0.0.2".parse().unwrap(), "fd00::2".parse().unwrap()]);
     for (peer, expected) in [
         ("10.0.0.1:8080", "orders/orders"),
         ("[::ffff:10.0.0.1]:8080", "orders/orders"),
@@ -92,7 +95,7 @@ fn the_address_of_the_upstream_names_the_service() {
 #[test]
 fn a_services_route_is_told_by_the_request_where_it_has_several() {
     let mut shop = kong(SHOP);
-    shop.resolved("users.internal", &["10.0.0.2".parse().unwrap()]);
+    shop.resolved(0, "users.internal", &["10.0.0.2".parse().unwrap()]);
     let upstream = to(ip("10.0.0.2:8081"), "", "");
     for (path, expected) in [("/people/7", "users/u2"), ("/users?x=/people", "users/u1"), ("/orders", "users")] {
         let attributed = shop.attribute(&get("x", path), Some(&upstream));
@@ -109,13 +112,13 @@ upstreams: [{name: b-up, targets: ['one.internal:81', 'two.internal:81', 'one.in
     let at =
         |attribution: &mut Attribution, peer| text(attribution.attribute(&get("x", "/"), Some(&to(ip(peer), "", ""))));
     let [ip1, ip2] = ["10.0.0.1", "10.0.0.2"].map(|ip| ip.parse().unwrap());
-    attribution.resolved("one.internal", &[ip1, ip2, ip1]);
-    attribution.resolved("two.internal", &[ip2]);
-    attribution.resolved("unasked.internal", &[ip2]);
+    attribution.resolved(0, "one.internal", &[ip1, ip2, ip1]);
+    attribution.resolved(0, "two.internal", &[ip2]);
+    attribution.resolved(0, "unasked.internal", &[ip2]);
     assert_eq!(at(&mut attribution, "10.0.0.1:80"), "a");
     assert_eq!(at(&mut attribution, "10.0.0.1:81"), "b");
     assert_eq!(at(&mut attribution, "10.0.0.2:81"), "b");
-    attribution.resolved("one.internal", &[]);
+    attribution.resolved(0, "one.internal", &[]);
     assert_eq!(at(&mut attribution, "10.0.0.1:80"), "10.0.0.1:80");
     assert_eq!(at(&mut attribution, "10.0.0.1:81"), "10.0.0.1:81");
     assert_eq!(at(&mut attribution, "10.0.0.2:81"), "b", "still an address of the other name");
@@ -148,7 +151,7 @@ services:
 fn services_behind_one_address_are_told_apart_by_host_path_and_route() {
     let mut ingress = kong(ONE_INGRESS);
     for name in ["a.example.com", "b.example.com"] {
-        ingress.resolved(name, &["10.0.0.1".parse().unwrap()]);
+        ingress.resolved(0, name, &["10.0.0.1".parse().unwrap()]);
     }
     for (client_host, host, path, expected) in [
         ("x", "A.example.com", "/", "a/ra"),
@@ -176,6 +179,7 @@ fn services_behind_one_address_are_told_apart_by_host_path_and_route() {
 fn an_unknown_address_is_looked_up_by_host_then_by_route() {
     let mut shop = kong(SHOP);
     for (host, client_path, expected) in [
+        ("", "/nothing", "192.0.2.1:80"),
         ("Users.internal:8081", "/orders", "users"),
         ("users.internal", "/people", "users/u2"),
         ("cart.balanced", "/", "cart"),
@@ -184,7 +188,8 @@ fn an_unknown_address_is_looked_up_by_host_then_by_route() {
         ("users.internal:1", "/orders/1", "orders/orders"),
         ("elsewhere", "/cart", "cart"),
         ("Elsewhere:81", "/nothing", "elsewhere:81"),
-        ("", "/nothing", "192.0.2.1:80"),
+        // A connect that failed is named as requests to that address were.
+        ("", "/nothing", "elsewhere:81"),
     ] {
         let upstream = to(ip("192.0.2.1:80"), host, "");
         let attributed = shop.attribute(&get("x", client_path), Some(&upstream));
@@ -232,6 +237,23 @@ fn without_a_configuration_the_host_names_the_service() {
         assert_eq!(text(attributed), expected, "{host:?}");
     }
     assert_eq!(text(attribution.attribute(&get("x", "/"), None)), "-");
+}
+
+#[test]
+fn a_failed_connect_is_named_as_requests_to_its_address_were() {
+    let mut attribution = Attribution::new(&Config::default());
+    let mut name = |network, peer, client_host, host| {
+        let upstream = UpstreamFacts { network, ..to(ip(peer), host, if host.is_empty() { "" } else { "/" }) };
+        text(attribution.attribute(&get(client_host, "/"), Some(&upstream)))
+    };
+    assert_eq!(name(1, "10.0.0.1:80", "a.test", ""), "10.0.0.1:80", "the client's word alone names nothing");
+    for host in ["a.test", "b.test"] {
+        assert_eq!(name(1, "10.0.0.1:80", "x", host), host);
+    }
+    assert_eq!(name(1, "10.0.0.1:80", "x", ""), "b.test", "the last one");
+    assert_eq!(name(1, "10.0.0.1:80", "A.test", ""), "a.test", "the client's is one of them");
+    assert_eq!(name(1, "10.0.0.1:81", "a.test", ""), "10.0.0.1:81");
+    assert_eq!(name(2, "10.0.0.1:80", "a.test", ""), "10.0.0.1:80", "another namespace is another host");
 }
 
 #[test]

@@ -219,7 +219,7 @@ services:
 #[test]
 fn a_new_configuration_takes_over_what_names_resolved_to() {
     let mut before = own("services: [{name: a, host: one.test}, {name: b, host: two.test}]");
-    before.resolved("one.test", &["10.0.0.1".parse().unwrap()]);
+    before.resolved(0, "one.test", &["10.0.0.1".parse().unwrap()]);
     let mut after = own("services: [{name: renamed, host: one.test}, {name: new, host: three.test}]");
     after.take_over(&mut before);
     let upstream = to(ip("10.0.0.1:80"), "", "/");

@@ -71,6 +71,23 @@ impl Page {
     }
 }
 
+/// Ports of the listeners that are not the proxy's, out of what the API says of its node (`/`). `url` is for errors.
+pub fn admin_ports(url: &str, text: &str) -> Result<Vec<u16>> {
+    const LISTENERS: [&str; 3] = ["admin_listeners", "admin_gui_listeners", "status_listeners"];
+    let document = Document::parse(url, text)?.with_unknown_keys();
+    let node = document.root().fields(&["configuration"], &[])?;
+    let Some(configuration) = node.get("configuration") else { return Ok(Vec::new()) };
+    let configuration = configuration.fields(&LISTENERS, &[])?;
+    let mut ports = Vec::new();
+    for key in LISTENERS {
+        for listener in configuration.list(key)? {
+            // One on a UNIX socket has none.
+            ports.extend(listener.fields(&["port"], &[])?.read("port", Value::port)?);
+        }
+    }
+    Ok(ports)
+}
+
 /// The configuration that the lists are.
 pub fn config(lists: &Lists) -> Result<Config> {
     let mut reader = Reader::new(if lists.is_before_3 { PathRule::parse_before_3 } else { PathRule::parse });

@@ -18,13 +18,13 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use super::endpoint::Endpoint;
 use super::files::Files;
-use super::{Config, ConfigError, Service, Upstream};
+use super::{Config, ConfigError, Listen, Service, Upstream};
 use directive::Directive;
 use target::{Target, upstream_server};
 
@@ -53,6 +53,10 @@ struct Reader {
     http: HashSet<String>,
     /// The same for other protocols.
     other: HashSet<String>,
+    /// Ports that servers with nothing but nginx's status listen on.
+    status_ports: BTreeSet<u16>,
+    /// Ports that other servers listen on.
+    proxy_ports: BTreeSet<u16>,
 }
 
 impl Reader {
@@ -61,7 +65,14 @@ impl Reader {
             self.upstream(upstream)?;
         }
         for server in http.inner().iter().filter(|directive| directive.name == "server") {
+            let is_status = is_status(server);
             let server = self.server(server)?;
+            for listen in &server.listens {
+                if let Listen::Tcp { ports, .. } = listen {
+                    let kind = if is_status { &mut self.status_ports } else { &mut self.proxy_ports };
+                    kind.extend(ports.clone());
+                }
+            }
             self.config.servers.push(server);
         }
         Ok(())
@@ -100,10 +111,18 @@ impl Reader {
 
     /// Everything, without upstreams that are no services since they only speak another protocol than HTTP.
     fn config(self) -> Config {
-        let Self { mut config, http, other } = self;
+        let Self { mut config, http, other, status_ports, proxy_ports } = self;
+        config.admin_ports = status_ports.difference(&proxy_ports).copied().collect();
         let is_other = |name: &str| other.contains(name) && !http.contains(name);
         config.services.retain(|service| !is_other(&service.name.to_ascii_lowercase()));
         config.upstreams.retain(|upstream| !is_other(&upstream.name));
         config
     }
+}
+
+/// Whether a server has nothing but locations that show nginx's status.
+fn is_status(server: &Directive) -> bool {
+    let mut locations = server.inner().iter().filter(|directive| directive.name == "location").peekable();
+    let shows_status = |location: &Directive| location.inner().iter().any(|own| own.name == "stub_status");
+    locations.peek().is_some() && locations.all(shows_status)
 }

@@ -304,3 +304,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn listeners_with_nothing_but_the_status_are_not_the_proxys() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "http {
+        server { listen 127.0.0.1:8100; location / { stub_status; } }
+        server { listen 8101; location = /status { stub_status on; allow 127.0.0.1; } location / { return 404; } }
+        server { listen 8102; location / { stub_status; } }
+        server { listen 8102; server_name b; location / { proxy_pass http://b; } }
+        server { listen 8103; return 204; }
+    }";
+    write(folder.path(), &[("nginx.conf", text)]);
+    let config = load(&folder.path().join("nginx.conf"), &mut Files::default()).unwrap();
+    assert_eq!(config.admin_ports, [8100]);
+}

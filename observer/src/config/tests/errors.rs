@@ -126,6 +126,7 @@ fn bad_values_say_what_is_wanted() {
         assert_eq!(kong_error(text), format!("kong.yml:{expected}"));
     }
     for (text, expected) in [
+        ("admin_ports: [8001, 0]", "1: admin_ports[1]: \"0\" is not a port; give a number from 1 to 65535"),
         ("datastore: db", "1: datastore: \"db\" is not an address; write HOST:PORT, [IPV6]:PORT or unix:/PATH"),
         ("services:\n- host: a", "2: services[0]: has no name; add name: and the label it has in the metrics"),
         (

@@ -198,6 +198,7 @@ upstreams:
   - name: users-upstream
     targets: ['10.0.0.8:8080', 'unix:/run/users.sock']
 datastore: 127.0.0.1:5432
+admin_ports: [8001, 8100]
 ";
 
 #[test]
@@ -210,6 +211,7 @@ fn the_own_file_has_the_same_notions() {
     assert_eq!(users.endpoint, Endpoint::tcp("users-upstream", 443));
     assert_eq!(config.upstreams[0].targets[1], Endpoint::Unix("/run/users.sock".into()));
     assert_eq!(config.datastore, Some(Endpoint::tcp("127.0.0.1", 5432)));
+    assert_eq!(config.admin_ports, [8001, 8100]);
 }
 
 #[test]

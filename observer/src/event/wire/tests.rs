@@ -83,7 +83,13 @@ fn the_other_events_survive_encoding() {
     round_trip(&process(ProcessChange::Found { root: 1, name: "nginx".into() }));
     round_trip(&Event::Lost(Lost { time_ns: 1, reason: "ring_full".into(), count: 12 }));
     let addresses = vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()];
-    round_trip(&Event::Resolved(Resolved { time_ns: 1, name: "shop.test".into(), addresses }));
+    for network in [0, 4_026_531_840] {
+        let (name, addresses) = ("shop.test".into(), addresses.clone());
+        round_trip(&Event::Resolved(Resolved { time_ns: 1, name, network, addresses }));
+    }
+    let sample = b"\0\x01\x81\x80";
+    let datagram = Datagram { time_ns: 1, socket: 2, sequence: 3, process: 4, thread: 5, network: 6, sample };
+    round_trip(&Event::Datagram(datagram));
     round_trip(&Event::Remaining(Remaining {
         time_ns: 1,
         network: 2,

@@ -163,7 +163,7 @@ fn other() -> impl Strategy<Value = Event<'static>> {
             reason: "ring_full".into(),
             count: count.into()
         })),
-        Just(Event::Resolved(Resolved { time_ns: 0, name: "x".into(), addresses: Vec::new() })),
+        Just(Event::Resolved(Resolved { time_ns: 0, name: "x".into(), network: 0, addresses: Vec::new() })),
         Just(Event::Tick(0)),
     ]
 }

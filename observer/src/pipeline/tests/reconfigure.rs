@@ -9,7 +9,12 @@ use crate::pipeline::Reconfiguration;
 fn reconfigure(script: &mut Script, config: &str) {
     let config = Config::parse_own("observer.yml", config).unwrap();
     let attribution = Attribution::new(&config);
-    script.pipeline.reconfigure(Reconfiguration { attribution, datastore: config.datastore, services: Vec::new() });
+    script.pipeline.reconfigure(Reconfiguration {
+        attribution,
+        datastore: config.datastore,
+        admin_ports: config.admin_ports,
+        services: Vec::new(),
+    });
 }
 
 #[test]
@@ -34,7 +39,8 @@ fn an_exchange_under_way_belongs_to_the_new_service_and_no_count_is_lost() {
 fn what_a_name_resolved_to_is_taken_over() {
     let mut script = Script::new();
     reconfigure(&mut script, "services: [{name: one, host: orders.test, port: 8080}]");
-    let resolved = Resolved { time_ns: 0, name: "orders.test".into(), addresses: vec!["10.1.0.1".parse().unwrap()] };
+    let resolved =
+        Resolved { time_ns: 0, name: "orders.test".into(), network: 0, addresses: vec!["10.1.0.1".parse().unwrap()] };
     script.handle(&Event::Resolved(resolved));
     reconfigure(&mut script, "services: [{name: two, host: orders.test, port: 8080}]");
     let client = script.accepts(1);

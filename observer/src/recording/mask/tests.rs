@@ -207,6 +207,35 @@ fn a_request_that_is_read_behind_a_reset_stays_as_others_do() {
 }
 
 #[test]
+fn name_servers_answers_stay_and_nothing_else_that_comes_from_there() {
+    let answer = dns::an_address("shop.test", [10, 0, 0, 7]);
+    let over_tcp = [&(answer.len() as u16).to_be_bytes()[..], &answer].concat();
+    let mut recorded = Recorded::with_gateway();
+    for sample in [&answer[..], b"jJ~ is no answer"] {
+        let datagram = Datagram { time_ns: 1, socket: 5, sequence: 0, process: 10, thread: 10, network: 1, sample };
+        recorded.push(&Event::Datagram(datagram));
+    }
+    for (socket, port) in [(1000, 53), (1001, 53), (1002, 8001)] {
+        recorded.open_to(socket, &format!("10.0.0.5:{port}"));
+    }
+    recorded.call(1000, Received, &over_tcp[..2], 2);
+    recorded.call(1000, Received, &over_tcp[2..], 99);
+    recorded.call(1001, Received, b"HTTP/1.1 200 OK\r\nA: jJ~\r\n\r\n", 99);
+    recorded.call(1002, Received, &over_tcp, 99);
+    let masked = masked(&recorded);
+    let kept = masked.events().filter_map(|event| match event {
+        Event::Datagram(datagram) => Some(datagram.sample.to_vec()),
+        _ => None,
+    });
+    assert_eq!(kept.collect::<Vec<_>>(), [answer, Vec::new()]);
+    assert_eq!(stream(&masked, 1000), stream(&recorded, 1000));
+    for socket in [1001, 1002] {
+        let kept = stream(&masked, socket).concat();
+        assert!(!kept.contains("jJ~") && !kept.contains("shop"), "{kept:?}");
+    }
+}
+
+#[test]
 fn a_closed_socket_is_forgotten() {
     let mut recorded = Recorded::with_gateway();
     recorded.open(CLIENT, Origin::Beginning);

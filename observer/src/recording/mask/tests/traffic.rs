@@ -82,6 +82,13 @@ impl Recorded {
         self.push(&Event::Opened(event));
     }
 
+    /// A connection of the gateway to this address.
+    pub fn open_to(&mut self, socket: Cookie, remote: &str) {
+        let time_ns = self.tick();
+        let event = opened(socket, Role::Upstream, Origin::Beginning, "10.0.0.1:0", remote, time_ns);
+        self.push(&Event::Opened(event));
+    }
+
     /// A call of which the first bytes are sampled, and the last if those are not all.
     pub fn call(&mut self, socket: Cookie, direction: Direction, bytes: &[u8], sampled: usize) {
         let sampled = sampled.min(bytes.len());
