@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: what observing costs, as a table with limits and verdicts, a file with every run, and a picture.
 
 mod agent;
+mod attribution;
 mod bystander;
 mod gateway_cpu;
 mod json;
@@ -84,6 +85,7 @@ const FAMILIES: &[Family] = &[
     scrape::SCRAPE,
     bystander::BYSTANDER,
     replay::REPLAY,
+    attribution::ATTRIBUTION,
 ];
 
 /// Sets up, builds and measures. Exit code 1 if a row could not be measured, whatever the verdicts.

@@ -40,6 +40,7 @@ pub const TEST: &[Package] = &[
     program("nginx", "nginx"),
     program("wrk", "wrk"),
     program("curl", "curl"),
+    program("iproute2", "ip"),
     // promtool comes with it.
     program("prometheus", "prometheus"),
 ];
@@ -240,7 +241,7 @@ mod tests {
     #[test]
     fn a_program_that_is_there_needs_no_package() {
         let wanted = without_programs(TEST, |program| program == "curl");
-        assert_eq!(wanted, ["nginx", "wrk", "prometheus"]);
+        assert_eq!(wanted, ["nginx", "wrk", "iproute2", "prometheus"]);
         let libraries = without_programs(BPF_CORE, |_| true);
         assert_eq!(libraries.len(), BPF_CORE.len());
     }
