@@ -6,6 +6,7 @@
 
 pub mod wait;
 
+pub mod namespace;
 pub mod netstat;
 pub mod process;
 pub mod socket;
@@ -26,6 +27,7 @@ pub mod conformance;
 pub mod debugger;
 pub mod exposition;
 pub mod kong_admin;
+pub mod name_server;
 pub mod prometheus;
 pub mod tools;
 pub mod totals;

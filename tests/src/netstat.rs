@@ -1,4 +1,4 @@
-//! The kernel's TCP sockets as `/proc/net/tcp` and `/proc/net/tcp6` list them.
+//! The kernel's TCP sockets as `/proc/net/tcp` and `/proc/net/tcp6` list them, for the calling thread's network.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 const STATE_LISTEN: u8 = 0x0A;
 
-/// One socket of this network namespace.
+/// One socket of the calling thread's network namespace.
 #[derive(Debug, Clone)]
 pub struct Row {
     /// The socket's own address.
@@ -33,7 +33,7 @@ pub fn peer_of(local: SocketAddr, remote: SocketAddr) -> Result<Option<Row>> {
 fn rows_of(port: u16) -> Result<Vec<Row>> {
     let mark = format!(":{port:04X} ");
     let mut rows = Vec::new();
-    for path in ["/proc/net/tcp", "/proc/net/tcp6"] {
+    for path in ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"] {
         let text = fs::read_to_string(path).with_context(|| format!("read {path}"))?;
         for line in text.lines().filter(|line| line.contains(&mark)) {
             rows.push(row(line).with_context(|| format!("{path}: {line}"))?);

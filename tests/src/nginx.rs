@@ -14,14 +14,15 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use crate::netstat;
 use crate::process::{Process, children, signal_pid, time_not_idle};
 use crate::tls;
 use crate::wait::{PATIENCE, until, until_true};
+use crate::{namespace, netstat};
 use access_log::Line;
 use config::Config;
 use stub_status::StubStatus;
 
+const MASTER_TITLE: &str = "nginx: master process";
 const WORKER_TITLE: &str = "nginx: worker process";
 const SHUTTING_DOWN_TITLE: &str = "nginx: worker process is shutting down";
 const END_LIMIT: Duration = Duration::from_secs(5);
@@ -32,7 +33,8 @@ pub struct Nginx {
     config: Config,
     prefix: TempDir,
     master: Process,
-    /// The master where it is no child of ours: a daemon, or the new one after a binary upgrade. Ended by its id.
+    /// The master where it is no child of ours: a daemon, in other namespaces, or the new one after a binary upgrade.
+    /// Ended by its id.
     elsewhere: Option<u32>,
 }
 
@@ -118,7 +120,7 @@ impl Nginx {
     pub fn start_new_binary(&self) -> Result<u32> {
         signal_pid(self.pid(), Signal::SIGUSR2)?;
         until("the new master has its workers", PATIENCE, || {
-            for child in children(self.pid(), "nginx: master process")? {
+            for child in children(self.pid(), MASTER_TITLE)? {
                 if children(child, WORKER_TITLE)?.len() == self.config.workers {
                     return Ok(Some(child));
                 }
@@ -217,7 +219,14 @@ impl Nginx {
             } else {
                 ensure!(ended.is_none(), "nginx ended at once; {}", self.diagnosis());
             }
-            Ok(netstat::listens(port)? && self.workers()?.len() == self.config.workers)
+            if self.config.within.is_some() {
+                self.elsewhere = children(self.master.pid(), MASTER_TITLE)?.first().copied();
+            }
+            let listens = match self.config.within {
+                Some(pid) => namespace::enter(pid, || netstat::listens(port))?,
+                None => netstat::listens(port)?,
+            };
+            Ok(listens && self.workers()?.len() == self.config.workers)
         })
     }
 
@@ -243,7 +252,10 @@ impl Drop for Nginx {
 }
 
 fn spawn(config: &Config, prefix: &Path) -> Result<Process> {
-    let mut command = Command::new(&config.binary);
+    let mut command = match config.within {
+        Some(pid) => namespace::command(pid, &config.binary),
+        None => Command::new(&config.binary),
+    };
     command.arg("-p").arg(prefix).args(["-c", "nginx.conf", "-e", "error.log"]);
     if let Some(folder) = &config.library_path {
         command.env("LD_LIBRARY_PATH", folder);

@@ -63,6 +63,11 @@ impl Upstream {
         Self::tcp(&format!("127.0.0.1:{port}"))
     }
 
+    /// On an address.
+    pub fn on(address: &str) -> Result<Self> {
+        Self::tcp(address)
+    }
+
     /// On a UNIX socket, which it creates at `path`.
     pub fn unix(path: &Path) -> Result<Self> {
         let listener = UnixListener::bind(path).with_context(|| format!("listen on {}", path.display()))?;

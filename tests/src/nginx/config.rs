@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use super::{Nginx, access_log};
+use crate::namespace::Namespace;
 use crate::wait::free_port;
 
 /// nginx as Debian installs it.
@@ -19,6 +20,9 @@ pub struct Config {
     pub(super) port: u16,
     pub(super) status_port: u16,
     pub(super) is_daemon: bool,
+    /// A process in whose namespaces it runs.
+    pub(super) within: Option<u32>,
+    connections: usize,
     keeps_clients: bool,
     keeps_upstreams: bool,
     pub(super) tls: Option<&'static str>,
@@ -39,6 +43,8 @@ impl Config {
             port: free_port()?,
             status_port: free_port()?,
             is_daemon: false,
+            within: None,
+            connections: 1024,
             keeps_clients: true,
             keeps_upstreams: true,
             tls: None,
@@ -63,9 +69,21 @@ impl Config {
         self
     }
 
+    /// Connections that a worker may have, on both sides together.
+    pub fn connections(mut self, most: usize) -> Self {
+        self.connections = most;
+        self.main(&format!("worker_rlimit_nofile {};", most + 100))
+    }
+
     /// The master leaves the process that starts it.
     pub fn daemon(mut self) -> Self {
         self.is_daemon = true;
+        self
+    }
+
+    /// It runs in these namespaces.
+    pub fn within(mut self, namespace: &Namespace) -> Self {
+        self.within = Some(namespace.pid());
         self
     }
 
@@ -157,7 +175,7 @@ impl Config {
     }
 
     pub(super) fn text(&self) -> String {
-        let Self { workers, port, status_port, main, http, server, .. } = self;
+        let Self { workers, port, status_port, connections, main, http, server, .. } = self;
         let daemon = if self.is_daemon { "on" } else { "off" };
         let (ssl, certificate) = match self.tls {
             Some(versions) => (
@@ -183,7 +201,7 @@ worker_processes {workers};
 pid nginx.pid;
 error_log error.log info;
 {main}
-events {{ worker_connections 1024; }}
+events {{ worker_connections {connections}; }}
 http {{
 {log_format}
 access_log access.log observed;

@@ -1,0 +1,93 @@
+//! What the agent takes with much to look after: 1,000 services, 2,000 routes and 10,000 open connections.
+
+use std::fmt::Write as _;
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use observer_tests::nginx::config::Config;
+use observer_tests::wait::alone;
+use observer_tests::{Agent, Client, Request, Upstream};
+
+const SERVICES: usize = 1_000;
+const CONNECTIONS: usize = 10_000;
+const MIB: f64 = 1_048_576.0;
+const RESIDENT_MIB_MAX: f64 = 64.0;
+const TABLES_MIB_MAX: f64 = 32.0;
+
+/// For the clients, and what a test has besides.
+const OPEN_FILES: u64 = CONNECTIONS as u64 + 1_000;
+
+fn services() -> String {
+    let mut text = "services:\n".to_owned();
+    for n in 0..SERVICES {
+        let _ = writeln!(
+            text,
+            "- {{name: service-{n}, url: 'http://10.77.{}.{}:8080', routes: [{{name: a{n}, paths: [/s{n}/]}}, \
+             {{name: b{n}, hosts: [h{n}.test], paths: ['{}'], methods: [GET, POST]}}]}}",
+            n / 250,
+            n % 250,
+            if n % 10 == 0 { r"~/v\d+/x" } else { "/v1/x" }
+        );
+    }
+    text
+}
+
+/// Bytes of the agent's kernel tables, each counted once.
+fn tables_bytes(pid: u32) -> Result<u64> {
+    let mut tables = std::collections::BTreeMap::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
+        let Ok(text) = fs::read_to_string(entry?.path()) else { continue };
+        let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok());
+        tables.extend(value("map_id:").zip(value("memlock:")));
+    }
+    Ok(tables.into_values().sum())
+}
+
+/// The number before ` MiB` behind a word of the agent's first lines.
+fn said(stderr: &str, word: &str) -> Result<f64> {
+    let rest = stderr.split_once(word).with_context(|| format!("no {word:?} in {stderr}"))?.1;
+    Ok(rest.split(" MiB").next().unwrap_or_default().trim().parse()?)
+}
+
+#[test]
+fn a_thousand_services_and_ten_thousand_connections_keep_the_limits_of_memory() -> Result<()> {
+    let _alone = alone()?;
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    ensure!(hard >= OPEN_FILES, "only {hard} files may be open: raise `ulimit -Hn` to {OPEN_FILES}");
+    setrlimit(Resource::RLIMIT_NOFILE, soft.max(OPEN_FILES), hard)?;
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("services.yaml");
+    fs::write(&file, services())?;
+    let upstream = Upstream::ipv4()?;
+    let nginx = Config::new()?
+        .connections(CONNECTIONS + 1_000)
+        .server("location ~ ^/s { return 401; }")
+        .service("alpha", upstream.address())
+        .start()?;
+    let agent = Agent::start(&[nginx.selector()], &["--config", &file.display().to_string()])?;
+    let tables = tables_bytes(agent.pid())? as f64 / MIB;
+    let stderr = agent.stderr();
+    ensure!((said(&stderr, "kernel tables and ring:")? - tables).abs() < 0.1, "{tables} MiB; {stderr}");
+    ensure!(said(&stderr, "resident:")? < RESIDENT_MIB_MAX, "{stderr}");
+    ensure!(stderr.contains("(at most 32.0)") && stderr.contains("(at most 64.0)"), "{stderr}");
+
+    let mut clients = Vec::with_capacity(CONNECTIONS);
+    for n in 0..CONNECTIONS {
+        let mut client = Client::connect(nginx.address())?;
+        let answer = client.exchange(&Request::get(format!("/s{}/", n % SERVICES)))?;
+        ensure!(answer.status == 401 && !answer.is_last, "{answer:?}");
+        clients.push(client);
+    }
+    let now = agent.settled_scrape(CONNECTIONS)?;
+    ensure!(now.family("kong_http_status").count() == SERVICES, "{}", now.own());
+    ensure!(now.sum("kong_http_status") == CONNECTIONS as f64, "{}", now.own());
+    let active = now.value("kong_nginx_http_current_connections{state=\"active\"}");
+    ensure!(active == CONNECTIONS as f64, "{active} connections");
+    let resident = now.value("process_resident_memory_bytes") / MIB;
+    let tables = tables_bytes(agent.pid())? as f64 / MIB;
+    println!("resident {resident:.1} MiB, tables and ring {tables:.1} MiB");
+    ensure!(resident < RESIDENT_MIB_MAX, "{resident} MiB resident");
+    ensure!(tables < TABLES_MIB_MAX, "{tables} MiB of tables");
+    Ok(())
+}
