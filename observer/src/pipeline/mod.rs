@@ -150,6 +150,12 @@ impl Pipeline {
         self.gateways.alive()
     }
 
+    /// Clients' exchanges under way: begun, and neither counted nor filtered nor unobserved yet.
+    pub fn open_exchanges(&self) -> usize {
+        let clients = self.connections.values().filter(|connection| connection.opened.role == Role::Client);
+        clients.map(|connection| connection.exchanges().count()).sum()
+    }
+
     /// Goes on with another configuration. Exchanges under way are attributed by it when they end; no count is lost.
     pub fn reconfigure(&mut self, new: Reconfiguration) {
         let mut attribution = new.attribution;

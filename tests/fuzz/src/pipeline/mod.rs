@@ -1,0 +1,41 @@
+//! The whole pipeline: a gateway's doings in, the page out.
+//!
+//! Whatever comes, the identity holds. Seen whole, the page does not depend on how bytes were cut into calls. Seen with
+//! gaps, no status is counted more often than seen whole.
+
+mod pieces;
+mod script;
+mod world;
+
+use script::Step;
+use world::{Way, play};
+
+/// Takes a script: its first byte chooses the length of pieces.
+pub fn run(data: &[u8]) {
+    let Some((&length, rest)) = data.split_first() else { return };
+    let script = script::of(rest);
+    let whole = play(&script, Way::Whole);
+    let pieces = play(&script, Way::Pieces(1 + usize::from(length)));
+    let told = play(&script, Way::AsTold);
+    assert_eq!(whole.open(), 0, "all connections ended");
+    let (more, less) = (pieces.lines_beyond(&whole), whole.lines_beyond(&pieces));
+    // The status of an answer without a head is read from its first call.
+    let is_exempt = whole.infers("http_0_9");
+    assert!(
+        is_exempt || more.is_empty() && less.is_empty(),
+        "in pieces: {more:#?} for {less:#?}: {}",
+        text_of(&script)
+    );
+    if script.iter().any(|step| matches!(step, Step::Odd(_))) {
+        return;
+    }
+    let whole = whole.statuses();
+    for (status, count) in told.statuses() {
+        let limit = whole.get(status).copied().unwrap_or(0);
+        assert!(count <= limit, "{status}: {count} counted, {limit} were there: {}", text_of(&script));
+    }
+}
+
+fn text_of(script: &[Step]) -> String {
+    script.iter().map(|step| format!("\n{step:?}")).collect()
+}
