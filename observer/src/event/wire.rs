@@ -4,6 +4,7 @@
 
 use std::mem::offset_of;
 use std::net::{IpAddr, SocketAddr};
+use std::str::Utf8Chunk;
 use std::sync::Arc;
 
 use observer_ebpf::limits::{NAME_BYTES, PROTOCOL_BYTES, TAIL_BYTES, UNIX_PATH_BYTES};
@@ -458,9 +459,12 @@ fn encode_process(event: &Process, to: &mut Vec<u8>) {
     to.extend_from_slice(record.as_bytes());
 }
 
-fn name(bytes: &[u8]) -> Arc<str> {
+/// A name has as many bytes as its record says: what is no UTF-8 becomes one `?` a byte, so that it fits a record again.
+fn name(bytes: &[u8; NAME_BYTES]) -> Arc<str> {
+    let bytes = &bytes[..NAME_BYTES - 1];
     let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
-    String::from_utf8_lossy(&bytes[..end]).into()
+    let valid = |chunk: Utf8Chunk<'_>| chunk.valid().to_owned() + &"?".repeat(chunk.invalid().len());
+    bytes[..end].utf8_chunks().map(valid).collect::<String>().into()
 }
 
 fn put_header(kind: u8, time_ns: u64, process_id: u32, to: &mut Vec<u8>) {

@@ -111,6 +111,25 @@ fn the_other_events_survive_encoding() {
     }));
 }
 
+/// Any process may name itself so (`PR_SET_NAME`).
+#[test]
+fn a_name_that_is_no_utf_8_survives_encoding() {
+    for name in [&b"ngin\xff"[..], &[0xa7; NAME_BYTES], "αβγδεζηθ".as_bytes()] {
+        let event = Process { time_ns: 1, process: 2, change: ProcessChange::Exited };
+        let mut bytes = Vec::new();
+        Event::Process(event).encode(&mut bytes);
+        bytes[offset_of!(record::Process, what)] = process::EXECUTED;
+        let at = offset_of!(record::Process, name);
+        bytes[at..at + name.len()].copy_from_slice(name);
+        let event = Event::decode(&bytes).unwrap();
+        round_trip(&event);
+        let Event::Process(Process { change: ProcessChange::Executed { name: read, .. }, .. }) = event else {
+            panic!()
+        };
+        assert_eq!(read.len(), name.len().min(NAME_BYTES - 1));
+    }
+}
+
 #[test]
 fn steps_of_a_handshake_survive_encoding() {
     let alert = HandshakeStep::Alert { direction: Direction::Sent, description: 70 };
