@@ -61,10 +61,17 @@ impl Told {
         self.open
     }
 
-    /// The lines that this page has and the other has not.
+    /// The lines that this page has and the other has not, without histograms' buckets if others tell enough.
     pub fn lines_beyond<'a>(&'a self, other: &'a Told) -> Vec<&'a str> {
         let others: HashSet<&str> = other.page.lines().collect();
-        self.page.lines().filter(|line| !others.contains(line)).collect()
+        let beyond = || self.page.lines().filter(|line| !others.contains(line));
+        let few: Vec<&str> = beyond().filter(|line| !line.contains("_bucket{") && !line.starts_with('#')).collect();
+        if few.is_empty() { beyond().collect() } else { few }
+    }
+
+    /// Exchanges that could not be followed.
+    pub fn unobserved(&self) -> u64 {
+        self.sum("observer_exchanges_unobserved_total")
     }
 
     /// How often each status was told, with a service and without.
