@@ -11,6 +11,9 @@ use super::secret::Secret;
 /// Bytes of a chunk's size line that are kept in mind; sizes have at most 16 digits, extensions are passed over.
 const SIZE_DIGITS_MAX: u32 = 16;
 
+/// Longer methods are taken for something else.
+const METHOD_BYTES_MAX: usize = 32;
+
 /// Bytes of one direction, in their order: first known ones, then hidden ones, of which the last may be known again.
 #[derive(Clone, Copy, Debug)]
 pub struct Input<'a> {
@@ -150,11 +153,14 @@ impl<'a> Input<'a> {
 
     /// Whether the next bytes are known and begin with a method and a space (RFC 9112, section 3.1).
     pub fn begins_like_a_request(&self) -> bool {
-        const METHOD_BYTES_MAX: usize = 32;
         let looked_at = &self.known[..self.known.len().min(METHOD_BYTES_MAX + 1)];
-        memchr::memchr(b' ', looked_at).is_some_and(|space| {
-            space > 0 && looked_at[..space].iter().all(|byte| byte.is_ascii_uppercase() || matches!(byte, b'_' | b'-'))
-        })
+        memchr::memchr(b' ', looked_at).is_some_and(|space| space > 0 && is_method(&looked_at[..space]))
+    }
+
+    /// Whether the next bytes are known and begin like a request, or are too few to tell.
+    pub fn may_begin_a_request(&self) -> bool {
+        let may_go_on = self.is_known() && self.known.len() <= METHOD_BYTES_MAX && is_method(self.known);
+        may_go_on || self.begins_like_a_request()
     }
 
     /// The next bytes, as far as they are known.
@@ -187,6 +193,10 @@ impl<'a> Input<'a> {
     fn ends_like_a_chunked_body(&self) -> bool {
         !end_of_chunks(if self.hidden == 0 { self.known } else { self.tail }).is_empty()
     }
+}
+
+fn is_method(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| byte.is_ascii_uppercase() || matches!(byte, b'_' | b'-'))
 }
 
 /// What shows in an input's last bytes that a chunked body without trailer fields ends with them: the last chunk behind

@@ -85,8 +85,9 @@ impl Pipeline {
         if data.direction != Direction::Sent || data.offset > 0 || data.sample.is_empty() {
             return;
         }
-        let is_http = Input::new(data.sample, 0, &[]).begins_like_a_request();
-        if is_http || data.sample.starts_with(TLS_HANDSHAKE) {
+        let may_be_http = Input::new(data.sample, 0, &[]).may_begin_a_request();
+        let may_be_tls = data.sample.iter().zip(TLS_HANDSHAKE).all(|(byte, expected)| byte == expected);
+        if may_be_http || may_be_tls {
             return;
         }
         if let Some(connection) = self.connections.get_mut(&data.socket) {
