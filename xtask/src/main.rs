@@ -3,6 +3,7 @@
 mod bench;
 mod build;
 mod demo;
+mod fuzz;
 mod job;
 mod project;
 mod run;
@@ -31,6 +32,8 @@ enum Command {
     Bystander,
     /// Set up what is missing and build target/release/observer, the kernel part inside
     Build,
+    /// Feed each fuzz target inputs that libFuzzer makes up
+    Fuzz(fuzz::Args),
     /// Set up, build and start the agent on this host
     Run(run::Args),
     /// Set up, then check formatting and lints, and run unit and end-to-end tests
@@ -57,6 +60,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Bench(args) => bench::bench(&project, &args),
         Command::Bystander => bench::bystander(),
         Command::Build => build::build(&project),
+        Command::Fuzz(args) => fuzz::fuzz(&project, &args),
         Command::Run(args) => run::run(&project, &args),
         Command::Test => test::test(&project),
     }

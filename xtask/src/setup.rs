@@ -1,5 +1,6 @@
 //! Finds what building, the demo and the tests need, and sets up what is missing.
 
+mod cargo_fuzz;
 mod linker;
 mod nginx_lua;
 mod packages;
@@ -11,6 +12,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+pub use self::cargo_fuzz::on_nightly;
 pub use self::nginx_lua::NginxLua;
 use self::packages::Package;
 pub use self::toolchain::Toolchain;
@@ -65,6 +67,13 @@ pub fn prepare(project: &Project, purpose: Purpose) -> Result<Ready> {
 pub fn prepare_bench_only() -> Result<()> {
     policy::recover()?;
     packages::install(&packages::missing(packages::BENCH)?)
+}
+
+/// Installs what fuzzing needs, and gives a cargo-fuzz where there is a nightly compiler for it.
+pub fn prepare_fuzz(project: &Project) -> Result<Option<PathBuf>> {
+    policy::recover()?;
+    packages::install(&packages::missing(packages::FUZZ)?)?;
+    cargo_fuzz::prepare(project)
 }
 
 fn wanted(purpose: Purpose, toolchain: Option<&Toolchain>, has_linker: bool) -> Vec<Package> {

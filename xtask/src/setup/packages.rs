@@ -48,6 +48,9 @@ pub const TEST: &[Package] = &[
 /// Gateways and load of the benchmarks.
 pub const BENCH: &[Package] = &[program("nginx", "nginx"), program("wrk", "wrk")];
 
+/// libFuzzer's source is C++.
+pub const FUZZ: &[Package] = &[program("g++", "c++")];
+
 /// Lints for the kernel part with `BPF_CORE`; a nightly has its own.
 pub const BPF_LINTS: &[Package] = &[library("rust-web-clippy")];
 
