@@ -20,7 +20,8 @@ pub fn run(data: &[u8]) {
     let pieces = play(&script, Way::Pieces(1 + usize::from(length)));
     is_equal_in_pieces(&script, &whole, &pieces);
     let told = play(&script, Way::AsTold);
-    if !script.iter().any(|step| matches!(step, Step::Odd(_))) {
+    // What is out of step even when seen whole tells nothing of what gaps may do.
+    if whole.unobserved() == 0 && !script.iter().any(|step| matches!(step, Step::Odd(_))) {
         counts_no_more(&script, &whole, &told);
     }
 }
