@@ -295,7 +295,7 @@ impl Pipeline {
                 }
                 Role::Client | Role::Listener => {
                     // With one pipelined request answered the gateway turns to the next.
-                    let is_asked = connection.exchanges().next().is_some_and(|open| open.response.head.is_none());
+                    let is_asked = connection.exchanges().next().is_some_and(|open| open.response.began_ns.is_none());
                     let turns_to_it = data.direction == Direction::Received || is_asked;
                     let worker = if turns_to_it { data.thread } else { 0 };
                     self.client_moments(data.socket, worker, &mut moments);

@@ -87,10 +87,9 @@ impl Pipeline {
         }
         let may_be_http = Input::new(data.sample, 0, &[]).may_begin_a_request();
         let may_be_tls = data.sample.iter().zip(TLS_HANDSHAKE).all(|(byte, expected)| byte == expected);
-        if may_be_http || may_be_tls {
-            return;
-        }
-        if let Some(connection) = self.connections.get_mut(&data.socket) {
+        if let Some(connection) = self.connections.get_mut(&data.socket)
+            && !(may_be_http || may_be_tls || connection.exchanges().any(|open| open.request.head.is_some()))
+        {
             let id = ExchangeId { socket: data.socket, number: 0 };
             let made_for = connection.made_for.take();
             self.forget_attempt(made_for, id);

@@ -1,13 +1,27 @@
 //! The HTTP/1 machine: what it finds does not depend on how the bytes come, and agrees with `httparse`.
 
+use std::ops::Range;
+
 use observer::http::head::{HEAD_BYTES_MAX, Head, Side};
 use observer::http::http1::{Input, Kind, Part, Reader};
 
 /// Bytes of an input that choose: the side and the method, the pieces' length, the gap's begin and its length.
 pub const CHOICES: usize = 4;
 
+/// A call's last bytes that are known where its middle is not.
+const TAIL_BYTES: usize = 8;
+
 /// What the machine found, and at which byte of the stream it ends.
-type Found = Vec<(Part, usize)>;
+pub type Found = Vec<(Part, usize)>;
+
+/// A reader, and what its responses answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Machine {
+    /// Whose messages.
+    pub side: Side,
+    /// The method of all requests, if it reads responses.
+    pub method: &'static str,
+}
 
 /// Takes [`CHOICES`] bytes and what a connection carries.
 pub fn run(data: &[u8]) {
@@ -19,26 +33,45 @@ pub fn run(data: &[u8]) {
         side: if side & 1 == 0 { Side::Request } else { Side::Response },
         method: ["GET", "HEAD", "CONNECT", ""][usize::from(side >> 1 & 3)],
     };
-    let mut is_body = Vec::new();
-    let whole = machine.read(&[known(text)], &mut is_body);
-    agrees_with_httparse(machine.side, text, &whole);
-    for length in [1, 1 + usize::from(pieces)] {
-        let pieces: Vec<_> = text.chunks(length).map(known).collect();
-        assert_eq!(machine.read(&pieces, &mut Vec::new()), whole, "in pieces of {length}");
-    }
-    let behind = [text, b"\r\nGET / HTTP/1.1\r\n\r\n"].concat();
-    let with_more = machine.read(&[known(&behind)], &mut Vec::new());
-    assert_eq!(up_to(&with_more, text.len()), up_to(&whole, text.len()), "with bytes behind");
-
+    machine.holds(text);
+    machine.holds_in_pieces(text, 1 + usize::from(pieces));
     let from = usize::from(gap_from) * text.len() / 256;
-    let to = (from + usize::from(gap_bytes)).min(text.len());
-    let tail = &text[from.max(to.saturating_sub(8))..to];
-    for tail in [tail, &[]] {
-        let pieces = [Input::new(&text[..from], (to - from) as u64, tail), known(&text[to..])];
-        let hidden = machine.read(&pieces, &mut Vec::new());
-        assert_eq!(up_to(&hidden, from), up_to(&whole, from), "before the gap {from}..{to}");
-        if is_body.get(from..to).is_some_and(|gap| gap.iter().all(|&is_body| is_body)) {
-            assert_eq!(hidden, whole, "with the gap {from}..{to} within a body");
+    machine.holds_with_gap(text, from..(from + usize::from(gap_bytes)).min(text.len()));
+}
+
+impl Machine {
+    /// What it finds in bytes that come at once.
+    pub fn find(self, text: &[u8]) -> Found {
+        self.read(&[known(text)], &mut Vec::new())
+    }
+
+    /// Whole, byte by byte and with bytes behind it finds the same, and what `httparse` finds.
+    pub fn holds(self, text: &[u8]) {
+        let whole = self.find(text);
+        agrees_with_httparse(self.side, text, &whole);
+        self.holds_in_pieces(text, 1);
+        let with_more = self.find(&[text, b"\r\nGET / HTTP/1.1\r\n\r\n"].concat());
+        assert_eq!(up_to(&with_more, text.len()), up_to(&whole, text.len()), "with bytes behind");
+    }
+
+    /// In pieces of so many bytes it finds the same.
+    pub fn holds_in_pieces(self, text: &[u8], bytes: usize) {
+        let pieces: Vec<_> = text.chunks(bytes).map(known).collect();
+        assert_eq!(self.read(&pieces, &mut Vec::new()), self.find(text), "in pieces of {bytes}");
+    }
+
+    /// Before hidden bytes it finds the same, and all the same if they lie within a body.
+    pub fn holds_with_gap(self, text: &[u8], gap: Range<usize>) {
+        let mut is_body = Vec::new();
+        let whole = self.read(&[known(text)], &mut is_body);
+        let tail = &text[gap.start.max(gap.end.saturating_sub(TAIL_BYTES))..gap.end];
+        for tail in [tail, &[]] {
+            let pieces = [Input::new(&text[..gap.start], gap.len() as u64, tail), known(&text[gap.end..])];
+            let found = self.read(&pieces, &mut Vec::new());
+            assert_eq!(up_to(&found, gap.start), up_to(&whole, gap.start), "before the gap {gap:?}");
+            if is_body.get(gap.clone()).is_some_and(|gap| gap.iter().all(|&is_body| is_body)) {
+                assert_eq!(found, whole, "with the gap {gap:?} within a body");
+            }
         }
     }
 }
@@ -54,14 +87,9 @@ fn up_to(found: &[(Part, usize)], byte: usize) -> &[(Part, usize)] {
     &found[..end.unwrap_or(found.len())]
 }
 
-struct Machine {
-    side: Side,
-    method: &'static str,
-}
-
 impl Machine {
     /// Reads up to the first message whose end is not known. Empty lines count for nothing: each call tells of its own.
-    fn read(&self, pieces: &[Input<'_>], is_body: &mut Vec<bool>) -> Found {
+    fn read(self, pieces: &[Input<'_>], is_body: &mut Vec<bool>) -> Found {
         let (mut reader, mut found, mut at) = (Reader::new(self.side), Found::new(), 0);
         for piece in pieces {
             let mut input = *piece;

@@ -69,11 +69,6 @@ impl Told {
         if few.is_empty() { beyond().collect() } else { few }
     }
 
-    /// Exchanges that could not be followed.
-    pub fn unobserved(&self) -> u64 {
-        self.sum("observer_exchanges_unobserved_total")
-    }
-
     /// How often each status was told, with a service and without.
     pub fn statuses(&self) -> BTreeMap<&str, u64> {
         let mut statuses = BTreeMap::new();
@@ -83,11 +78,6 @@ impl Told {
             }
         }
         statuses
-    }
-
-    /// Whether a status was inferred by this rule.
-    pub fn infers(&self, rule: &str) -> bool {
-        self.value(&format!("observer_inferred_total{{rule=\"{rule}\"}}")) > 0
     }
 
     fn sum(&self, family: &str) -> u64 {

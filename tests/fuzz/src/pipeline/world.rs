@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 
+use observer::connection::{Connection, Moment};
 use observer::event::{
     Call, Cookie, Data, Direction, Endpoint, Event, Lost, Opened, Origin, Process, ProcessChange, Resolved, Role,
     StateChange, TcpState,
 };
+use observer::exchange::Ending;
 use observer::pipeline::Pipeline;
 
 use super::script::{Observed, SLOTS, Step, Turn};
@@ -18,6 +20,32 @@ const LISTENERS: u64 = 2;
 const MS: u64 = 1_000_000;
 const TAIL_BYTES: usize = 8;
 
+/// What the bytes of all connections are by themselves.
+#[derive(Clone, Copy, Debug)]
+pub struct Traffic {
+    /// Each connection is in step all along, and each head is one.
+    pub is_sound: bool,
+    /// There are bytes of protocols that are not HTTP.
+    pub has_tunnels: bool,
+}
+
+impl Traffic {
+    fn take(&mut self, moment: &Moment) {
+        match moment {
+            Moment::Stray(_) | Moment::Ended(_, Ending::Lost(_)) => self.is_sound = false,
+            Moment::Ended(exchange, _) => {
+                let (request, response) = (&exchange.request, &exchange.response);
+                // Bare answers and HTTP/0.9 are told by how calls begin.
+                let is_bare = response.is_bare || exchange.is_simple();
+                let is_method = exchange.method().bytes().all(|byte| byte.is_ascii_uppercase());
+                self.is_sound &= is_method && !(request.is_malformed || response.is_malformed || is_bare);
+                self.has_tunnels |= exchange.is_upgraded;
+            }
+            Moment::Begun(_) | Moment::RequestHead(_) | Moment::RequestEnd(_) | Moment::ResponseHead(_) => {}
+        }
+    }
+}
+
 /// How a script is observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
@@ -29,8 +57,8 @@ pub enum Way {
     AsTold,
 }
 
-/// Plays a script to its end, and then ends all connections and processes.
-pub fn play(script: &[Step], way: Way) -> Told {
+/// Plays a script to its end, and then ends all connections and processes. Tells too what traffic it was.
+pub fn play(script: &[Step], way: Way) -> (Told, Traffic) {
     let mut world = World::new(way);
     for step in script {
         world.step(step);
@@ -40,7 +68,7 @@ pub fn play(script: &[Step], way: Way) -> Told {
     (0..world.workers.len()).for_each(|worker| world.exit(worker));
     let told = Told::by(&mut world.pipeline);
     told.holds();
-    told
+    (told, world.traffic)
 }
 
 struct World {
@@ -51,13 +79,19 @@ struct World {
     next_process: u32,
     next_cookie: Cookie,
     slots: [Option<Socket>; SLOTS],
+    traffic: Traffic,
+    moments: Vec<Moment>,
 }
 
 struct Socket {
     opened: Opened,
+    /// What its bytes are by themselves.
+    connection: Connection,
     /// Records that are still to come before the observer does.
     late: u8,
     state: TcpState,
+    /// Nothing more is read.
+    is_at_end: bool,
     worker: usize,
     sequence: u32,
     received: u64,
@@ -74,6 +108,8 @@ impl World {
             next_process: 13,
             next_cookie: LISTENERS + 1,
             slots: [const { None }; SLOTS],
+            traffic: Traffic { is_sound: true, has_tunnels: false },
+            moments: Vec::new(),
         };
         world.process(MASTER, ProcessChange::Found { root: MASTER, name: "nginx".into() });
         world.process(11, ProcessChange::Forked { parent: MASTER });
@@ -138,7 +174,7 @@ impl World {
     fn open(&mut self, slot: usize, worker: usize, upstream: usize, late: u8, is_scanned: bool) {
         let socket = self.next_cookie;
         self.next_cookie += 1;
-        let (is_client, is_unix) = (slot % 2 == 0, slot >= SLOTS - 2);
+        let (is_client, is_unix) = (slot.is_multiple_of(2), slot >= SLOTS - 2);
         let client = || Endpoint::Ip(SocketAddr::from(([10, 0, 0, 7], 1024 + (socket % 60_000) as u16)));
         let (local, remote) = match (is_client, is_unix) {
             (true, false) => (ip(GATEWAY), client()),
@@ -166,14 +202,25 @@ impl World {
             self.pipeline.handle(&Event::Opened(opened.clone()));
         }
         let state = if is_connect { TcpState::SynSent } else { TcpState::Established };
-        self.slots[slot] = Some(Socket { opened, late, state, worker, sequence: 1, received: 0, sent: 0 });
+        let connection = Connection::new(opened.clone(), 0);
+        self.slots[slot] = Some(Socket {
+            opened,
+            connection,
+            late,
+            state,
+            is_at_end: false,
+            worker,
+            sequence: 1,
+            received: 0,
+            sent: 0,
+        });
         if is_connect {
             self.turn(slot, Turn::Established, false);
         }
     }
 
     fn bytes(&mut self, slot: usize, is_asked: bool, bytes: &[u8], observed: Observed) {
-        let is_client = slot % 2 == 0;
+        let is_client = slot.is_multiple_of(2);
         let direction = if is_asked == is_client { Direction::Received } else { Direction::Sent };
         let moved = |bytes: &[u8]| (bytes.len() as i32, direction);
         if bytes.is_empty() {
@@ -217,6 +264,10 @@ impl World {
         let Some(socket) = self.seen(slot, true) else { return };
         let process = self.workers[self.slots[slot].as_ref().map_or(0, |socket| socket.worker)];
         let Some(state) = &mut self.slots[slot] else { return };
+        if state.is_at_end && direction == Direction::Received {
+            return;
+        }
+        state.is_at_end = result <= 0;
         let stream = match direction {
             Direction::Received => &mut state.received,
             Direction::Sent => &mut state.sent,
@@ -228,7 +279,7 @@ impl World {
         if is_lost && self.way == Way::AsTold {
             return;
         }
-        self.pipeline.handle(&Event::Data(Data {
+        let data = Data {
             time_ns: self.now,
             socket,
             sequence,
@@ -241,7 +292,10 @@ impl World {
             unseen_bytes: unseen as u32,
             sample,
             tail,
-        }));
+        };
+        self.pipeline.handle(&Event::Data(data));
+        state.connection.data(&data, &mut self.moments);
+        self.moments.drain(..).for_each(|moment| self.traffic.take(&moment));
     }
 
     /// The slot's socket, once the observer sees what happens on it.
@@ -295,6 +349,8 @@ impl World {
                 let change =
                     StateChange { time_ns, socket, sequence, old, new, local_port, local, error: 0, is_closed };
                 self.pipeline.handle(&Event::State(change));
+                state.connection.state(&change, &mut self.moments);
+                self.moments.drain(..).for_each(|moment| self.traffic.take(&moment));
             }
         }
         if new == TcpState::Close {
