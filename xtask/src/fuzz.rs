@@ -148,13 +148,14 @@ fn stable_build(project: &Project, host: &str) -> Command {
 const PACKAGE: &str = "tests/fuzz/libfuzzer";
 
 /// What libFuzzer goes by: counters on every edge, and the operands of comparisons (clang's SanitizerCoverage).
-const INSTRUMENTED: [&str; 6] = [
-    "--cfg=fuzzing",
+const INSTRUMENTED: [&str; 7] = [
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
     "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
     "-Cllvm-args=-sanitizer-coverage-pc-table",
     "-Cllvm-args=-sanitizer-coverage-trace-compares",
+    "--cfg",
+    "fuzzing",
 ];
 
 fn host() -> Result<String> {

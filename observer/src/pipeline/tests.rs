@@ -4,6 +4,7 @@ mod encryption;
 mod gateways;
 mod names;
 mod page;
+mod pieces;
 mod random;
 mod reconfigure;
 mod remaining;

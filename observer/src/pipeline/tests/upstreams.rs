@@ -305,20 +305,6 @@ fn a_server_that_is_not_asked_in_http_is_no_upstream() {
 }
 
 #[test]
-fn the_first_byte_alone_speaks_against_no_upstream() {
-    for byte in ["G", "\x16"] {
-        let mut script = Script::new();
-        let client = script.accepts(1);
-        script.reads(1, client, get("/elsewhere"));
-        let upstream = script.connected(2, ORDERS);
-        script.writes(2, upstream, byte);
-        script.peer_closes(30, upstream);
-        script.writes(30, client, answer(502, ""));
-        assert_eq!(script.told(), ["orders: 502 x1, 36+38 bytes, 29+-=29 ms"]);
-    }
-}
-
-#[test]
 fn a_server_that_is_asked_over_tls_is_an_upstream() {
     let mut script = Script::new();
     let client = script.accepts(1);

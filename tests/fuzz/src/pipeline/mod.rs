@@ -3,8 +3,10 @@
 //! Whatever comes, the identity holds. Seen whole, the page does not depend on how bytes were cut into calls. Seen with
 //! gaps, no status is counted more often than seen whole.
 
+mod calls;
 mod pieces;
 mod script;
+mod traffic;
 mod world;
 
 use crate::told::Told;

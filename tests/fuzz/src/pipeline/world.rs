@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 
 use observer::connection::{Connection, Moment};
 use observer::event::{
-    Call, Cookie, Data, Direction, Endpoint, Event, Lost, Opened, Origin, Process, ProcessChange, Resolved, Role,
-    StateChange, TcpState,
+    Cookie, Direction, Endpoint, Event, Lost, Opened, Origin, Process, ProcessChange, Resolved, Role, StateChange,
+    TcpState,
 };
-use observer::exchange::Ending;
 use observer::pipeline::Pipeline;
 
+use super::calls::Moved;
 use super::script::{Observed, SLOTS, Step, Turn};
+use super::traffic::Traffic;
 use crate::told::{self, LOCAL, ORDERS, Told, USERS};
 
 const MASTER: u32 = 10;
@@ -18,33 +19,6 @@ const GATEWAY: &str = "10.0.0.1:80";
 const GATEWAY_PATH: &[u8] = b"/run/gateway.sock";
 const LISTENERS: u64 = 2;
 const MS: u64 = 1_000_000;
-const TAIL_BYTES: usize = 8;
-
-/// What the bytes of all connections are by themselves.
-#[derive(Clone, Copy, Debug)]
-pub struct Traffic {
-    /// Each connection is in step all along, and each head is one.
-    pub is_sound: bool,
-    /// There are bytes of protocols that are not HTTP.
-    pub has_tunnels: bool,
-}
-
-impl Traffic {
-    fn take(&mut self, moment: &Moment) {
-        match moment {
-            Moment::Stray(_) | Moment::Ended(_, Ending::Lost(_)) => self.is_sound = false,
-            Moment::Ended(exchange, _) => {
-                let (request, response) = (&exchange.request, &exchange.response);
-                // Bare answers and HTTP/0.9 are told by how calls begin.
-                let is_bare = response.is_bare || exchange.is_simple();
-                let is_method = exchange.method().bytes().all(|byte| byte.is_ascii_uppercase());
-                self.is_sound &= is_method && !(request.is_malformed || response.is_malformed || is_bare);
-                self.has_tunnels |= exchange.is_upgraded;
-            }
-            Moment::Begun(_) | Moment::RequestHead(_) | Moment::RequestEnd(_) | Moment::ResponseHead(_) => {}
-        }
-    }
-}
 
 /// How a script is observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,31 +45,31 @@ pub fn play(script: &[Step], way: Way) -> (Told, Traffic) {
     (told, world.traffic)
 }
 
-struct World {
-    way: Way,
-    pipeline: Pipeline,
-    now: u64,
-    workers: [u32; 2],
+pub(super) struct World {
+    pub(super) way: Way,
+    pub(super) pipeline: Pipeline,
+    pub(super) now: u64,
+    pub(super) workers: [u32; 2],
     next_process: u32,
     next_cookie: Cookie,
-    slots: [Option<Socket>; SLOTS],
-    traffic: Traffic,
-    moments: Vec<Moment>,
+    pub(super) slots: [Option<Socket>; SLOTS],
+    pub(super) traffic: Traffic,
+    pub(super) moments: Vec<Moment>,
 }
 
-struct Socket {
-    opened: Opened,
+pub(super) struct Socket {
+    pub(super) opened: Opened,
     /// What its bytes are by themselves.
-    connection: Connection,
+    pub(super) connection: Connection,
     /// Records that are still to come before the observer does.
-    late: u8,
-    state: TcpState,
+    pub(super) late: u8,
+    pub(super) state: TcpState,
     /// Nothing more is read.
-    is_at_end: bool,
-    worker: usize,
-    sequence: u32,
-    received: u64,
-    sent: u64,
+    pub(super) is_at_end: bool,
+    pub(super) worker: usize,
+    pub(super) sequence: u32,
+    pub(super) received: u64,
+    pub(super) sent: u64,
 }
 
 impl World {
@@ -108,7 +82,7 @@ impl World {
             next_process: 13,
             next_cookie: LISTENERS + 1,
             slots: [const { None }; SLOTS],
-            traffic: Traffic { is_sound: true, has_tunnels: false },
+            traffic: Traffic::default(),
             moments: Vec::new(),
         };
         world.process(MASTER, ProcessChange::Found { root: MASTER, name: "nginx".into() });
@@ -132,8 +106,8 @@ impl World {
             }
             Step::Bytes { slot, is_asked, bytes, observed } => self.bytes(*slot, *is_asked, &bytes.0, *observed),
             Step::Result(slot, result, observed) => {
-                let result = (*result, Direction::Received);
-                self.call(*slot, result, b"", b"", Call::Buffer, 0, *observed == Observed::Lost);
+                let is_lost = *observed == Observed::Lost;
+                self.call(*slot, Moved { is_lost, ..Moved::new(Direction::Received, *result) });
             }
             Step::State(slot, turn, observed) => self.turn(*slot, *turn, *observed == Observed::Lost),
             Step::Time(ms) => self.now += ms * MS,
@@ -219,87 +193,8 @@ impl World {
         }
     }
 
-    fn bytes(&mut self, slot: usize, is_asked: bool, bytes: &[u8], observed: Observed) {
-        let is_client = slot.is_multiple_of(2);
-        let direction = if is_asked == is_client { Direction::Received } else { Direction::Sent };
-        let moved = |bytes: &[u8]| (bytes.len() as i32, direction);
-        if bytes.is_empty() {
-            return;
-        }
-        match (self.way, observed) {
-            (Way::Pieces(length), _) => {
-                for piece in bytes.chunks(length) {
-                    self.call(slot, moved(piece), piece, b"", Call::Buffer, 0, false);
-                }
-            }
-            (Way::Whole, _) | (Way::AsTold, Observed::Whole) => {
-                self.call(slot, moved(bytes), bytes, b"", Call::Buffer, 0, false);
-            }
-            (Way::AsTold, Observed::Sampled(count)) => {
-                let sample = &bytes[..count.min(bytes.len())];
-                let tail = if sample.len() == bytes.len() { b"" } else { last(bytes) };
-                self.call(slot, moved(bytes), sample, tail, Call::Buffer, 0, false);
-            }
-            (Way::AsTold, Observed::Pages) => self.call(slot, moved(bytes), b"", b"", Call::Pages, 0, false),
-            (Way::AsTold, Observed::Unsampled) => self.call(slot, moved(bytes), b"", b"", Call::Unsampled, 0, false),
-            (Way::AsTold, Observed::Unseen(count)) => {
-                let (unseen, bytes) = bytes.split_at(count.min(bytes.len() - 1));
-                self.call(slot, moved(bytes), bytes, b"", Call::Buffer, unseen.len(), false);
-            }
-            (Way::AsTold, Observed::Lost) => self.call(slot, moved(bytes), b"", b"", Call::Buffer, 0, true),
-        }
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "a record's fields")]
-    fn call(
-        &mut self,
-        slot: usize,
-        (result, direction): (i32, Direction),
-        sample: &[u8],
-        tail: &[u8],
-        call: Call,
-        unseen: usize,
-        is_lost: bool,
-    ) {
-        let Some(socket) = self.seen(slot, true) else { return };
-        let process = self.workers[self.slots[slot].as_ref().map_or(0, |socket| socket.worker)];
-        let Some(state) = &mut self.slots[slot] else { return };
-        if state.is_at_end && direction == Direction::Received {
-            return;
-        }
-        state.is_at_end = result <= 0;
-        let stream = match direction {
-            Direction::Received => &mut state.received,
-            Direction::Sent => &mut state.sent,
-        };
-        let offset = *stream + unseen as u64;
-        *stream = offset + u64::try_from(result).unwrap_or(0);
-        let sequence = state.sequence;
-        state.sequence += 1;
-        if is_lost && self.way == Way::AsTold {
-            return;
-        }
-        let data = Data {
-            time_ns: self.now,
-            socket,
-            sequence,
-            process,
-            thread: process,
-            direction,
-            call,
-            offset,
-            result,
-            unseen_bytes: unseen as u32,
-            sample,
-            tail,
-        };
-        self.pipeline.handle(&Event::Data(data));
-        state.connection.data(&data, &mut self.moments);
-        self.moments.drain(..).for_each(|moment| self.traffic.take(&moment));
-    }
-
     /// The slot's socket, once the observer sees what happens on it.
-    fn seen(&mut self, slot: usize, opens: bool) -> Option<Cookie> {
+    pub(super) fn seen(&mut self, slot: usize, opens: bool) -> Option<Cookie> {
         if self.slots[slot].is_none() {
             if !opens {
                 return None;
@@ -361,7 +256,9 @@ impl World {
     fn close(&mut self, slot: usize) {
         self.turn(slot, Turn::GatewayCloses, false);
         self.turn(slot, Turn::Closed, false);
-        self.slots[slot] = None;
+        if let Some(socket) = self.slots[slot].take() {
+            socket.connection.exchanges().for_each(|exchange| self.traffic.take_exchange(exchange));
+        }
     }
 
     fn exit(&mut self, worker: usize) {
@@ -386,10 +283,6 @@ impl World {
             _ => Event::Resolved(Resolved { time_ns, name: "x".into(), addresses: Vec::new() }),
         });
     }
-}
-
-fn last(bytes: &[u8]) -> &[u8] {
-    &bytes[bytes.len().saturating_sub(TAIL_BYTES)..]
 }
 
 fn ip(address: &str) -> Endpoint {
