@@ -1,6 +1,6 @@
 //! Calls that move bytes, as the records tell of them.
 
-use observer::event::{Call, Data, Direction, Event};
+use observer::event::{Call, Data, Direction, Event, TcpState};
 use observer::http::http1::Span;
 
 use super::script::Observed;
@@ -56,7 +56,11 @@ impl World {
         let Moved { direction, result, .. } = moved;
         let Some(cookie) = self.seen(slot, true) else { return };
         let Some(socket) = &mut self.slots[slot] else { return };
-        if socket.is_at_end && direction == Direction::Received {
+        let is_over = match direction {
+            Direction::Received => socket.is_at_end,
+            Direction::Sent => socket.state == TcpState::FinWait,
+        };
+        if socket.is_closed || is_over {
             return;
         }
         socket.is_at_end |= result <= 0;

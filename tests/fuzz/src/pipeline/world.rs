@@ -66,6 +66,8 @@ pub(super) struct Socket {
     pub(super) state: TcpState,
     /// Nothing more is read.
     pub(super) is_at_end: bool,
+    /// The gateway has closed it.
+    pub(super) is_closed: bool,
     pub(super) worker: usize,
     pub(super) sequence: u32,
     pub(super) received: u64,
@@ -183,6 +185,7 @@ impl World {
             late,
             state,
             is_at_end: false,
+            is_closed: false,
             worker,
             sequence: 1,
             received: 0,
@@ -236,6 +239,7 @@ impl World {
         let (time_ns, way) = (self.now, self.way);
         let Some(state) = &mut self.slots[slot] else { return };
         let old = std::mem::replace(&mut state.state, new);
+        state.is_closed |= is_closed;
         if let Some(socket) = seen {
             let sequence = state.sequence;
             state.sequence += 1;
