@@ -35,6 +35,7 @@ pub fn pipeline() -> Pipeline {
 pub struct Told {
     /// The page as it is served.
     pub page: String,
+    series: Vec<(String, u64)>,
     open: u64,
 }
 
@@ -43,7 +44,11 @@ impl Told {
     pub fn by(pipeline: &mut Pipeline) -> Self {
         pipeline.publish();
         let page = text::encode(&pipeline.metrics().registry().gather(), text::Options::default());
-        Told { page, open: pipeline.open_exchanges() as u64 }
+        let lines = page.lines().filter(|line| !line.starts_with('#') && !line.contains("_bucket{"));
+        let series = lines.filter_map(|line| {
+            line.rsplit_once(' ').and_then(|(key, value)| Some((key.to_owned(), value.parse().ok()?)))
+        });
+        Told { series: series.collect(), open: pipeline.open_exchanges() as u64, page }
     }
 
     /// Panics unless begun = counted + filtered + unobserved + under way, and the states of connections add up.
@@ -72,7 +77,7 @@ impl Told {
     /// How often each status was told, with a service and without.
     pub fn statuses(&self) -> BTreeMap<&str, u64> {
         let mut statuses = BTreeMap::new();
-        for (key, value) in self.series() {
+        for (key, value) in &self.series {
             if let Some((_, code)) = key.split_once("_total{code=\"") {
                 *statuses.entry(code.trim_end_matches("\"}")).or_default() += value;
             }
@@ -82,15 +87,10 @@ impl Told {
 
     fn sum(&self, family: &str) -> u64 {
         let is_it = |key: &str| key.strip_prefix(family).is_some_and(|rest| rest.is_empty() || rest.starts_with('{'));
-        self.series().filter(|(key, _)| is_it(key)).map(|(_, value)| value).sum()
+        self.series.iter().filter(|(key, _)| is_it(key)).map(|(_, value)| value).sum()
     }
 
     fn value(&self, key: &str) -> u64 {
-        self.series().find_map(|(own, value)| (own == key).then_some(value)).unwrap_or(0)
-    }
-
-    fn series(&self) -> impl Iterator<Item = (&str, u64)> {
-        let lines = self.page.lines().filter(|line| !line.starts_with('#'));
-        lines.filter_map(|line| line.rsplit_once(' ').and_then(|(key, value)| Some((key, value.parse().ok()?))))
+        self.series.iter().find_map(|(own, value)| (own == key).then_some(*value)).unwrap_or(0)
     }
 }
