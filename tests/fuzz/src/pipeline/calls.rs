@@ -1,6 +1,6 @@
 //! Calls that move bytes, as the records tell of them.
 
-use observer::event::{Call, Data, Direction, Event, TcpState};
+use observer::event::{Call, Data, Direction, Event, Layer, TcpState};
 use observer::http::http1::Span;
 
 use super::script::Observed;
@@ -83,6 +83,7 @@ impl World {
             process,
             thread: process,
             direction,
+            layer: Layer::Socket,
             call: moved.call,
             offset,
             result,

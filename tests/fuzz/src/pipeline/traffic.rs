@@ -1,6 +1,6 @@
 //! What a script's traffic is: only what is sound can be asked to count alike in other calls.
 
-use observer::connection::Moment;
+use observer::connection::{Carried, Moment};
 use observer::exchange::{Ending, Exchange};
 use observer::http::http1::{Kind, Span};
 
@@ -30,6 +30,7 @@ impl Traffic {
         match moment {
             Moment::Stray(_) | Moment::Ended(_, Ending::Lost(_)) => self.is_sound = false,
             Moment::Ended(exchange, _) => self.take_exchange(exchange),
+            Moment::Carries(carried) => self.is_sound &= *carried == Carried::Http1,
             Moment::Begun(_) | Moment::RequestHead(_) | Moment::RequestEnd(_) | Moment::ResponseHead(_) => {}
         }
     }
