@@ -284,7 +284,7 @@ impl World {
             0..3 => Event::Tick(time_ns),
             3 => Event::Ready(time_ns),
             4 => Event::Lost(Lost { time_ns, reason: "ring_full".into(), count: 1 }),
-            _ => Event::Resolved(Resolved { time_ns, name: "x".into(), addresses: Vec::new() }),
+            _ => Event::Resolved(Resolved { time_ns, name: "x".into(), network: 0, addresses: Vec::new() }),
         });
     }
 }
