@@ -23,7 +23,7 @@ use crate::nginx::access_log::Line;
 use crate::nginx::config::Config;
 use crate::totals::{self, Services};
 use crate::upstream::Upstream;
-use crate::wait::{Alone, alone, until};
+use crate::wait::{Alone, PATIENCE, alone, until};
 
 /// The agent has counted a finished request long before this.
 const COUNTING_LIMIT: Duration = Duration::from_secs(5);
@@ -330,6 +330,23 @@ pub fn check_identity(now: &Exposition) -> Result<()> {
     let (begun, open) = (sum("begun_total"), sum("open"));
     ensure!(begun == ended + open, "{begun} exchanges begun, {ended} ended, {open} open:\n{}", now.own());
     Ok(())
+}
+
+/// The gauge equals stub_status, where both see the same connections. The counts since the start are compared by the
+/// caller, who knows when nginx's began.
+pub fn gauge_is_nginxs(agent: &Agent, nginx: &Nginx) -> Result<()> {
+    let state =
+        |now: &Exposition, name: &str| now.value(&format!("kong_nginx_http_current_connections{{state=\"{name}\"}}"));
+    let mut seen = String::new();
+    until("the gauge equals stub_status", PATIENCE, || {
+        let status = nginx.stub_status()?;
+        let expected = [status.active, status.reading, status.writing, status.waiting].map(|value| value as f64);
+        let now = agent.scrape()?;
+        let shown = ["active", "reading", "writing", "waiting"].map(|name| state(&now, name));
+        seen = format!("{shown:?} shown, {expected:?} expected");
+        Ok((shown == expected).then_some(()))
+    })
+    .with_context(|| seen)
 }
 
 /// The first lines of a log, in short.

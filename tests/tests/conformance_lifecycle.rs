@@ -5,8 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use observer_tests::compare::{Scope, compare};
-use observer_tests::conformance::{Case, Family, check_identity};
-use observer_tests::exposition::Exposition;
+use observer_tests::conformance::{Case, Family, check_identity, gauge_is_nginxs};
 use observer_tests::nginx::access_log::Line;
 use observer_tests::nginx::config::Config;
 use observer_tests::process::signal_pid;
@@ -21,23 +20,6 @@ fn observed(workers: usize) -> Result<(Upstream, Nginx, Agent)> {
     let nginx = Config::new()?.workers(workers).service("alpha", upstream.address()).start()?;
     let agent = Agent::watching(&[nginx.selector()])?;
     Ok((upstream, nginx, agent))
-}
-
-/// The gauge equals stub_status, where both see the same connections. The counts since the start are compared by the
-/// caller, who knows when nginx's began.
-fn gauge_is_nginxs(agent: &Agent, nginx: &Nginx) -> Result<()> {
-    let state =
-        |now: &Exposition, name: &str| now.value(&format!("kong_nginx_http_current_connections{{state=\"{name}\"}}"));
-    let mut seen = String::new();
-    until("the gauge equals stub_status", PATIENCE, || {
-        let status = nginx.stub_status()?;
-        let expected = [status.active, status.reading, status.writing, status.waiting].map(|value| value as f64);
-        let now = agent.scrape()?;
-        let shown = ["active", "reading", "writing", "waiting"].map(|name| state(&now, name));
-        seen = format!("{shown:?} shown, {expected:?} expected");
-        Ok((shown == expected).then_some(()))
-    })
-    .with_context(|| seen)
 }
 
 /// All lines, and only they, are counted; whatever was not seen whole is in no other number.

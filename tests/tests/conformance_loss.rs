@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use observer_tests::agent::{FRESHNESS, RING_BYTES_VARIABLE};
 use observer_tests::compare::{Scope, compare};
-use observer_tests::conformance::{Case, Family, check_identity};
+use observer_tests::conformance::{Case, Family, check_identity, gauge_is_nginxs};
 use observer_tests::nginx::config::Config;
 use observer_tests::process::signal_pid;
 use observer_tests::traffic::Kept;
@@ -24,6 +24,7 @@ fn losses_are_told() -> Result<()> {
     let mut family = Family::new("losses")?;
     family.claim(Case::visible("a tiny ring"), tiny_ring());
     family.claim(Case::visible("an agent that stands still"), paused_agent());
+    family.claim(Case::visible("connections opened and closed unseen"), opened_and_closed_unseen());
     family.finish()
 }
 
@@ -53,6 +54,41 @@ fn paused_agent() -> Result<()> {
         until_true("traffic goes on", PATIENCE, || Ok(kept.done() > done + 500))?;
         Ok(kept)
     })
+}
+
+/// What a loss hides of connections' beginnings and ends is looked up in the kernel: the gauge is right again.
+fn opened_and_closed_unseen() -> Result<()> {
+    const CONNECTIONS: usize = 40;
+    let upstream = Upstream::ipv4()?;
+    let nginx = Config::new()?.workers(2).service("alpha", upstream.address()).start()?;
+    let agent = Agent::start_with(&[nginx.selector()], &[], &[(RING_BYTES_VARIABLE, "65536")])?;
+    let idle = || -> Result<Vec<Client>> {
+        let connect = |_| {
+            let mut client = Client::connect(nginx.address())?;
+            client.exchange(&Request::get("/alpha/bytes/10"))?;
+            Ok(client)
+        };
+        (0..CONNECTIONS).map(connect).collect()
+    };
+    let closed = idle()?;
+    gauge_is_nginxs(&agent, &nginx)?;
+    signal_pid(agent.pid(), Signal::SIGSTOP)?;
+    let kept = Kept::start(nginx.address(), &Request::get("/alpha/bytes/300"), CLIENTS);
+    until_true("the ring is full", PATIENCE, || Ok(kept.done() > 1_000))?;
+    let opened = idle()?;
+    drop(closed);
+    until_true(
+        "nginx has closed them",
+        PATIENCE,
+        || Ok(nginx.stub_status()?.active as usize <= CONNECTIONS + CLIENTS),
+    )?;
+    kept.stop()?;
+    signal_pid(agent.pid(), Signal::SIGCONT)?;
+    let lost = agent.scrape_when(|now| now.value("observer_capture_lost_total{reason=\"ring_full\"}") > 0.0)?;
+    ensure!(lost.value("observer_capture_lost_total{reason=\"ring_full\"}") > 0.0, "nothing was lost");
+    gauge_is_nginxs(&agent, &nginx)?;
+    drop(opened);
+    gauge_is_nginxs(&agent, &nginx)
 }
 
 /// The numbers are a lower bound and say so, the identity holds, and connections that live on are counted again.
