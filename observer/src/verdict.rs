@@ -66,8 +66,8 @@ impl Rule {
     }
 }
 
-/// nginx closes at once for 444; no body timeout that anyone would set is as short.
-const TIMEOUT_NS_MIN: u64 = 200_000_000;
+/// nginx closes at once for 444; no body timeout that anyone would set is as short, and no pass of its event loop as long.
+const TIMEOUT_NS_MIN: u64 = 500_000_000;
 
 impl Verdict {
     /// Judges a client's exchange.
@@ -119,9 +119,9 @@ impl Verdict {
     }
 }
 
-/// The gateway closed a while after the last byte that it read.
+/// The gateway closed a while after the last byte that it read, or had begun to read the body: `return 444` comes before.
 fn has_timed_out(exchange: &Exchange) -> bool {
-    exchange.ended_ns().saturating_sub(exchange.request.last_ns) >= TIMEOUT_NS_MIN
+    exchange.body_reads.has_own_calls || exchange.ended_ns().saturating_sub(exchange.request.last_ns) >= TIMEOUT_NS_MIN
 }
 
 fn inferred(rule: Rule, exchange: &Exchange) -> Verdict {

@@ -17,6 +17,9 @@ use observer_tests::wait::{PATIENCE, until_true};
 use observer_tests::{Agent, Client, Nginx, Request, Upstream, totals};
 
 const CLIENTS: usize = 16;
+/// How long the gateway runs at full speed; `cargo xtask test --long` asks for a minute.
+const SECONDS: &str = "OBSERVER_TESTS_SATURATION_SECONDS";
+
 const SELF_ANSWER: &str = "return 200 'at full speed';";
 
 #[test]
@@ -138,6 +141,13 @@ fn nothing_is_lost_at_full_speed() -> Result<()> {
     family.finish()
 }
 
+/// So long, or as [`SECONDS`] says.
+fn seconds() -> Result<u64> {
+    const USUAL: u64 = 10;
+    let Ok(text) = std::env::var(SECONDS) else { return Ok(USUAL) };
+    text.parse().with_context(|| format!("{SECONDS} is a number of seconds, not {text:?}"))
+}
+
 fn saturated(path: &str) -> Result<()> {
     let backend = Config::new()?.location("/alpha", SELF_ANSWER).start()?;
     let nginx = Config::new()?
@@ -153,7 +163,10 @@ fn saturated(path: &str) -> Result<()> {
     std::fs::write(&file, services.own())?;
     let agent = Agent::start(&[nginx.selector()], &["--config", file.to_str().context("path")?])?;
     let url = format!("http://{}{path}", nginx.address());
-    let wrk = Command::new("wrk").args(["-t1", "-c64", "-d10s", &url]).output().context("wrk is needed")?;
+    let wrk = Command::new("wrk")
+        .args(["-t1", "-c64", &format!("-d{}s", seconds()?), &url])
+        .output()
+        .context("wrk is needed")?;
     ensure!(wrk.status.success(), "wrk: {}", String::from_utf8_lossy(&wrk.stderr));
     // What wrk had under way at its end nginx logs with the others, or as 499.
     let lines = observer_tests::wait::until("the access log rests", PATIENCE, || {
@@ -167,6 +180,6 @@ fn saturated(path: &str) -> Result<()> {
     let lost = now.sum("observer_capture_lost_total");
     ensure!(lost == 0.0, "{lost} records lost of {} requests:\n{}", lines.len(), now.own());
     compare(&now, &totals::by_prefix(&lines), Scope::Counts)?;
-    println!("{path}: {} requests in 10 s, all counted", lines.len());
+    println!("{path}: {} requests in {} s, all counted", lines.len(), seconds()?);
     Ok(())
 }

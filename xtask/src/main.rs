@@ -37,7 +37,11 @@ enum Command {
     /// Set up, build and start the agent on this host
     Run(run::Args),
     /// Set up, then check formatting and lints, and run unit and end-to-end tests
-    Test,
+    Test {
+        /// The gateway runs at full speed for a minute instead of 10 seconds
+        #[arg(long)]
+        long: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -62,7 +66,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Build => build::build(&project),
         Command::Fuzz(args) => fuzz::fuzz(&project, &args),
         Command::Run(args) => run::run(&project, &args),
-        Command::Test => test::test(&project),
+        Command::Test { long } => test::test(&project, long),
     }
 }
 

@@ -11,8 +11,8 @@ use crate::signals::Interrupted;
 use crate::tally::Tally;
 use crate::{build, job, say, step};
 
-/// Runs all checks, also after one has failed. The last line printed is `N passed, N failed`, over all tests.
-pub fn test(project: &Project) -> Result<ExitCode> {
+/// Runs all checks, also after one has failed. `long`: the gateway runs at full speed for a minute. The last line printed is `N passed, N failed`, over all tests.
+pub fn test(project: &Project, long: bool) -> Result<ExitCode> {
     let ready = setup::prepare(project, Purpose::Test)?;
     build::kernel_part(project, &ready)?;
 
@@ -21,7 +21,7 @@ pub fn test(project: &Project) -> Result<ExitCode> {
     checks.run("lints", |_| lints(project))?;
     checks.run("lints of the kernel part", |_| kernel_lints(project, &ready))?;
     checks.run("unit tests", |tally| unit_tests(project, tally))?;
-    checks.run("end-to-end tests", |tally| end_to_end(project, tally))?;
+    checks.run("end-to-end tests", |tally| end_to_end(project, long, tally))?;
 
     if !checks.failed.is_empty() {
         step(&format!("failed: {}", checks.failed.join(", ")));
@@ -93,7 +93,7 @@ fn unit_tests(project: &Project, tally: &mut Tally) -> Result<()> {
 }
 
 /// The tests themselves are built without optimisation: what they measure is the agent.
-fn end_to_end(project: &Project, tally: &mut Tally) -> Result<()> {
+fn end_to_end(project: &Project, long: bool, tally: &mut Tally) -> Result<()> {
     build::agent(project)?;
     if !Uid::effective().is_root() {
         bail!("they need root: run `sudo -E env \"PATH=$PATH\" cargo xtask test`");
@@ -101,6 +101,9 @@ fn end_to_end(project: &Project, tally: &mut Tally) -> Result<()> {
     let tests = || {
         let mut cargo = project.cargo("test");
         cargo.args(["--locked", "--package", "observer-tests"]).env("OBSERVER_BIN", project.agent());
+        if long {
+            cargo.env("OBSERVER_TESTS_SATURATION_SECONDS", "60");
+        }
         cargo
     };
     // They compare latencies with the gateway's own: one gateway at a time.
