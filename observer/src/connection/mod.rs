@@ -210,6 +210,11 @@ impl Connection {
         ExchangeId { socket: self.opened.socket, number: self.next_number }
     }
 
+    /// The bytes so far of a request's head that is not complete yet; empty anywhere else.
+    pub fn begun_head(&self) -> &[u8] {
+        self.requests.begun_head()
+    }
+
     /// Where it stands.
     pub fn current_phase(&self) -> Phase {
         match self.exchanges.front() {

@@ -291,6 +291,11 @@ impl Reader {
         matches!(self.state, State::Blurred { .. })
     }
 
+    /// The bytes so far of a head that is not complete yet; empty anywhere else.
+    pub fn begun_head(&self) -> &[u8] {
+        if self.state == State::Head { &self.head } else { &[] }
+    }
+
     /// Whether the reader is out of step.
     pub fn is_lost(&self) -> bool {
         self.state == State::Lost

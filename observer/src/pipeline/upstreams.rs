@@ -82,14 +82,16 @@ impl Pipeline {
 
     /// A database that a connect led to is no upstream. TLS may hide one.
     pub(super) fn upstream_spoken_to(&mut self, data: &Data<'_>) {
-        if data.direction != Direction::Sent || data.offset > 0 || data.sample.is_empty() {
+        let Some(connection) = self.connections.get_mut(&data.socket) else { return };
+        if data.direction != Direction::Sent || connection.made_for.is_none() {
             return;
         }
-        let may_be_http = Input::new(data.sample, 0, &[]).may_begin_a_request();
-        let may_be_tls = data.sample.iter().zip(TLS_HANDSHAKE).all(|(byte, expected)| byte == expected);
-        if let Some(connection) = self.connections.get_mut(&data.socket)
-            && !(may_be_http || may_be_tls || connection.exchanges().any(|open| open.request.head.is_some()))
-        {
+        let is_asked = |open: &Exchange| open.id.number > 0 || open.request.head.is_some();
+        // The first call alone may be too short to tell.
+        let begun = if data.offset == 0 { data.sample } else { connection.begun_head() };
+        let may_be_http = Input::new(begun, 0, &[]).may_begin_a_request();
+        let may_be_tls = begun.iter().zip(TLS_HANDSHAKE).all(|(byte, expected)| byte == expected);
+        if !(may_be_http || may_be_tls || connection.exchanges().any(is_asked)) {
             let id = ExchangeId { socket: data.socket, number: 0 };
             let made_for = connection.made_for.take();
             self.forget_attempt(made_for, id);

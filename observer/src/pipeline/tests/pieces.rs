@@ -31,3 +31,18 @@ fn the_first_byte_alone_speaks_against_no_upstream() {
         assert_eq!(script.told(), ["orders: 502 x1, 36+38 bytes, 29+-=29 ms"]);
     }
 }
+
+#[test]
+fn what_turns_out_to_be_no_request_speaks_against_an_upstream() {
+    for [first, second] in [["PING", "\r\n"], ["AUTH", "x"], ["*", "1\r\n$4\r\nPING\r\n"]] {
+        let mut script = Script::new();
+        let client = script.accepts(1);
+        script.reads(1, client, get("/users"));
+        let server = script.connected(2, ORDERS);
+        script.writes(2, server, first);
+        script.writes(3, server, second);
+        script.reads(20, server, "+PONG\r\n");
+        script.writes(30, client, answer(401, ""));
+        assert_eq!(script.told(), ["users: 401 x1, 32+38 bytes, 29+-=29 ms"]);
+    }
+}
