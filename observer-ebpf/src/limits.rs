@@ -40,10 +40,13 @@ pub const PROCESSES_PER_ENTRY: u32 = 64;
 /// Entries of the process table: the kernel's highest process id on 64-bit machines is 2^22 (`PID_MAX_LIMIT`).
 pub const PROCESS_ENTRIES: u32 = (1 << 22) / PROCESSES_PER_ENTRY;
 
-/// All tables and the ring, save what the kernel keeps at each socket (some 200 bytes): the process table has a byte a
-/// process, the port table one a port.
-pub const TABLE_BYTES: u32 =
-    RING_BYTES + PROCESS_ENTRIES * PROCESSES_PER_ENTRY + (1 << 16) + WATCHED_NAMES * NAME_BYTES as u32;
+/// All tables and the ring: the process table has a byte a process, the port table one a port, that of TLS connections a
+/// bucket of 16 bytes for each. What is kept of each socket and TLS connection (some 200 bytes) is taken as they come.
+pub const TABLE_BYTES: u32 = RING_BYTES
+    + PROCESS_ENTRIES * PROCESSES_PER_ENTRY
+    + (1 << 16)
+    + WATCHED_NAMES * NAME_BYTES as u32
+    + TLS_CONNECTIONS * 16;
 
 /// Program names that are watched from their exec on.
 pub const WATCHED_NAMES: u32 = 16;

@@ -119,10 +119,10 @@ fn memory() -> String {
     let mib = |bytes: u64| format!("{:.1}", bytes as f64 / f64::from(1 << 20));
     let now = |bytes: Option<u64>| bytes.map_or_else(|| "unknown".to_owned(), mib);
     format!(
-        "kernel tables and ring: {} MiB (at most {}); resident: {} MiB (at most {})",
+        "kernel tables and ring: {} MiB (at most {}); resident besides the ring: {} MiB (at most {})",
         now(memory::table_bytes().ok()),
         mib(memory::TABLE_BYTES_MAX),
-        now(memory::resident_bytes()),
+        now(memory::resident_bytes().ok()),
         mib(memory::RESIDENT_BYTES_MAX),
     )
 }

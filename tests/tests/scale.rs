@@ -44,6 +44,21 @@ fn tables_bytes(pid: u32) -> Result<u64> {
     Ok(tables.into_values().sum())
 }
 
+/// Bytes of the agent in memory, besides the ring, which the kernel maps there twice, and the program's own pages, which
+/// depend on how it was built.
+fn resident_bytes(pid: u32) -> Result<u64> {
+    let program = fs::read_link(format!("/proc/{pid}/exe"))?.display().to_string();
+    let (mut bytes, mut is_left_out) = (0, false);
+    for line in fs::read_to_string(format!("/proc/{pid}/smaps"))?.lines() {
+        if line.split(' ').next().is_some_and(|range| range.contains('-')) {
+            is_left_out = line.ends_with("anon_inode:bpf-map") || line.ends_with(&program);
+        } else if let Some(rss) = line.strip_prefix("Rss:").filter(|_| !is_left_out) {
+            bytes += rss.trim().trim_end_matches(" kB").parse::<u64>()? << 10;
+        }
+    }
+    Ok(bytes)
+}
+
 /// The number before ` MiB` behind a word of the agent's first lines.
 fn said(stderr: &str, word: &str) -> Result<f64> {
     let rest = stderr.split_once(word).with_context(|| format!("no {word:?} in {stderr}"))?.1;
@@ -69,7 +84,7 @@ fn a_thousand_services_and_ten_thousand_connections_keep_the_limits_of_memory() 
     let tables = tables_bytes(agent.pid())? as f64 / MIB;
     let stderr = agent.stderr();
     ensure!((said(&stderr, "kernel tables and ring:")? - tables).abs() < 0.1, "{tables} MiB; {stderr}");
-    ensure!(said(&stderr, "resident:")? < RESIDENT_MIB_MAX, "{stderr}");
+    ensure!(said(&stderr, "resident besides the ring:")? < RESIDENT_MIB_MAX, "{stderr}");
     ensure!(stderr.contains("(at most 32.0)") && stderr.contains("(at most 64.0)"), "{stderr}");
 
     let mut clients = Vec::with_capacity(CONNECTIONS);
@@ -84,7 +99,7 @@ fn a_thousand_services_and_ten_thousand_connections_keep_the_limits_of_memory() 
     ensure!(now.sum("kong_http_status") == CONNECTIONS as f64, "{}", now.own());
     let active = now.value("kong_nginx_http_current_connections{state=\"active\"}");
     ensure!(active == CONNECTIONS as f64, "{active} connections");
-    let resident = now.value("process_resident_memory_bytes") / MIB;
+    let resident = resident_bytes(agent.pid())? as f64 / MIB;
     let tables = tables_bytes(agent.pid())? as f64 / MIB;
     println!("resident {resident:.1} MiB, tables and ring {tables:.1} MiB");
     ensure!(resident < RESIDENT_MIB_MAX, "{resident} MiB resident");

@@ -5,7 +5,6 @@ use std::fs;
 use std::io;
 
 use observer_ebpf::limits::TABLE_BYTES;
-use procfs::process::Process;
 
 /// The kernel part's tables and ring take no more.
 pub const TABLE_BYTES_MAX: u64 = 32 << 20;
@@ -30,10 +29,34 @@ pub fn table_bytes() -> io::Result<u64> {
     Ok(tables.into_values().sum())
 }
 
-/// Bytes of this process that are in memory; `None` where /proc does not tell.
-pub fn resident_bytes() -> Option<u64> {
-    let stat = Process::myself().ok()?.stat().ok()?;
-    Some(stat.rss * procfs::page_size())
+/// Bytes of this process that are in memory, besides the ring: the kernel maps that here twice, one mapping behind the
+/// other, and `ps` counts it twice.
+///
+/// # Errors
+/// If /proc cannot be read.
+pub fn resident_bytes() -> io::Result<u64> {
+    Ok(resident(&fs::read_to_string("/proc/self/smaps")?))
+}
+
+/// Of proc_pid_smaps(5): each mapping's first line ends with its name, and `Rss:` comes later.
+fn resident(smaps: &str) -> u64 {
+    let (mut bytes, mut is_table) = (0, false);
+    for line in smaps.lines() {
+        match line.strip_prefix("Rss:") {
+            Some(rss) if !is_table => {
+                bytes += rss.trim().strip_suffix(" kB").and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) << 10;
+            }
+            Some(_) => {}
+            None if is_first_line(line) => is_table = line.ends_with("anon_inode:bpf-map"),
+            None => {}
+        }
+    }
+    bytes
+}
+
+/// `7ff5fffc9000-7ff601fca000 r--s ...`, not `Size: ...`.
+fn is_first_line(line: &str) -> bool {
+    line.split(' ').next().is_some_and(|range| range.contains('-'))
 }
 
 /// Id and bytes out of a descriptor's lines in fdinfo (`bpf_map_show_fdinfo`); `None` for one that is no table.
@@ -51,6 +74,14 @@ mod tests {
         let ring = "pos:\t0\nmap_type:\t27\nmax_entries:\t16777216\nmemlock:\t16855384\nmap_id:\t7\n";
         let program = "pos:\t0\nprog_type:\t26\nmemlock:\t8192\nprog_id:\t9\n";
         assert_eq!((table(ring), table(program)), (Some((7, 16_855_384)), None));
+    }
+
+    #[test]
+    fn the_mapped_ring_is_not_counted() {
+        let smaps = "55e0-55e1 r--p 00000000 fe:00 1  /usr/bin/observer\nSize:  8 kB\nRss:    4 kB\nPss:  1 kB\n\
+            7ff5fffc9000-7ff601fca000 r--s 00001000 00:0f 9  anon_inode:bpf-map\nSize:  32772 kB\nRss:  32772 kB\n\
+            55e2-55e3 rw-p 00000000 00:00 0  [heap]\nRss:   100 kB\n";
+        assert_eq!(resident(smaps), 104 << 10);
     }
 
     #[test]
