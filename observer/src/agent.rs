@@ -181,6 +181,7 @@ impl Rounds {
             capture.wait(self.pause);
         }
         capture.drain(|event| sink.take(event));
+        capture.losses(now_ns(), |event| sink.take(event));
         sink.round()
     }
 

@@ -2,6 +2,7 @@
 
 use crate::event::{Cookie, Endpoint, Nanoseconds};
 use crate::http::head::Head;
+use crate::pairing::{Evidence, Fingerprint, Keys};
 use crate::rules;
 
 /// Upstream tries kept for one exchange; nginx's `proxy_next_upstream` seldom makes more than a few.
@@ -31,6 +32,8 @@ pub struct Exchange {
     pub flaw: Option<Unobserved>,
     /// Upstream exchanges made for it, in their order; of a client's exchange only.
     pub attempts: Vec<Attempt>,
+    /// What it is found by as long as it waits for an answer; of a client's exchange only.
+    pub waits_by: Option<Keys>,
     /// How the gateway read the request's body.
     pub body_reads: BodyReads,
 }
@@ -96,6 +99,53 @@ pub struct Attempt {
     pub path: Option<Box<str>>,
     /// The upstream's answer, as far as it has come.
     pub answer: Answer,
+    /// What speaks for its being made for that client's exchange.
+    pub evidence: Evidence,
+    /// The client's response is this one's, as far as the way back tells.
+    pub is_passed_on: bool,
+    /// The upstream exchange that ended on the thread just before this one began.
+    pub after: Option<After>,
+    /// What a response may name it by; 0 for nothing.
+    pub told: u64,
+    /// Its times, for the phases.
+    pub times: Times,
+    /// How it failed, if it did.
+    pub failure: Option<Failure>,
+}
+
+/// An upstream exchange that another one began right behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct After {
+    /// Which.
+    pub exchange: ExchangeId,
+    /// The client's exchange that it was held to be made for then.
+    pub client: Option<ExchangeId>,
+}
+
+/// When an upstream exchange got how far, beside its beginning and its header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    /// The connect was done; none on a kept connection.
+    pub connected_ns: Option<Nanoseconds>,
+    /// The request's first byte was written.
+    pub asked_ns: Option<Nanoseconds>,
+    /// The request's last byte was written.
+    pub sent_ns: Option<Nanoseconds>,
+    /// The response's last byte was read.
+    pub received_ns: Option<Nanoseconds>,
+}
+
+/// Why an upstream exchange has no whole answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The connect was refused, or reset.
+    Refused,
+    /// The connect got no answer, or there is no way there.
+    Unreachable,
+    /// The upstream closed or reset the connection within its answer, or before it.
+    Broken,
+    /// The gateway closed it while the answer was awaited.
+    GivenUp,
 }
 
 /// What of an upstream's answer tells what the gateway asked it for.
@@ -109,6 +159,8 @@ pub struct Answer {
     pub content_length: Option<u64>,
     /// It sends the gateway elsewhere (`X-Accel-Redirect`).
     pub is_redirect: bool,
+    /// What of it a gateway passes on.
+    pub fingerprint: Option<Fingerprint>,
 }
 
 /// How an exchange ended.
@@ -171,6 +223,33 @@ impl Unobserved {
     }
 }
 
+impl Attempt {
+    /// One that began at this time.
+    pub fn new(id: ExchangeId, peer: Endpoint, began_ns: Nanoseconds) -> Self {
+        Attempt {
+            id,
+            consumer: None,
+            peer,
+            began_ns,
+            ended_ns: None,
+            host: None,
+            path: None,
+            answer: Answer::default(),
+            evidence: Evidence::default(),
+            is_passed_on: false,
+            after: None,
+            told: 0,
+            times: Times::default(),
+            failure: None,
+        }
+    }
+
+    /// Whether it was asked, and its answer has not begun.
+    pub fn is_unanswered(&self) -> bool {
+        self.path.is_some() && self.answer.header_ns.is_none() && self.ended_ns.is_none()
+    }
+}
+
 impl Exchange {
     /// An exchange whose first byte came at this time.
     pub fn new(id: ExchangeId, began_ns: Nanoseconds) -> Self {
@@ -182,6 +261,7 @@ impl Exchange {
             flaw: None,
             attempts: Vec::new(),
             body_reads: BodyReads::default(),
+            waits_by: None,
         }
     }
 
@@ -228,7 +308,34 @@ impl Exchange {
             status: head.map_or(0, |head| head.status),
             content_length: head.and_then(|head| head.content_length),
             is_redirect: head.is_some_and(|head| head.header("x-accel-redirect").is_some()),
+            fingerprint: self.fingerprint(),
         }
+    }
+
+    /// What of the response shows on both sides of a gateway, once its head is complete.
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        self.response.head.as_deref().map(Fingerprint::of)
+    }
+
+    /// Adds an attempt where it belongs by its time. Gives it back if there are too many.
+    pub fn add_attempt(&mut self, attempt: Attempt) -> Result<(), Box<Attempt>> {
+        if self.attempts.len() >= ATTEMPTS_MAX {
+            return Err(Box::new(attempt));
+        }
+        let at = self.attempts.iter().rposition(|other| other.began_ns <= attempt.began_ns).map_or(0, |at| at + 1);
+        self.attempts.insert(at, attempt);
+        Ok(())
+    }
+
+    /// Whether the client was answered with this one.
+    pub fn has_passed_on(&self, id: ExchangeId) -> bool {
+        self.attempts.iter().any(|attempt| attempt.id == id && attempt.is_passed_on)
+    }
+
+    /// Takes an attempt out: it was made for another exchange.
+    pub fn take_attempt(&mut self, id: ExchangeId) -> Option<Attempt> {
+        let at = self.attempts.iter().rposition(|attempt| attempt.id == id)?;
+        Some(self.attempts.remove(at))
     }
 
     /// The attempt that an upstream exchange is.
@@ -251,6 +358,11 @@ impl Exchange {
     /// `$upstream_header_time` has it. A try without a header has no such time there.
     pub fn upstream_waits(&self) -> impl Iterator<Item = (Nanoseconds, Nanoseconds)> {
         self.tries().filter_map(|attempt| Some((attempt.began_ns, attempt.answer.header_ns?)))
+    }
+
+    /// Whether nothing speaks against another upstream's being asked for it: it is not answered, and none was asked.
+    pub fn lacks_attempt(&self) -> bool {
+        self.response.head.is_none() && self.attempts.is_empty()
     }
 
     /// The attempts at an answer to the request itself: not those made for a subrequest.

@@ -3,8 +3,9 @@
 //! Each rule names its place in nginx's source. They ask only what was seen of the exchange.
 
 use crate::event::Nanoseconds;
-use crate::exchange::{Attempt, Exchange};
+use crate::exchange::{Attempt, Ending, Exchange, Failure};
 use crate::http::head::Head;
+use crate::metrics::Culprit;
 use crate::verdict::Rule;
 
 /// nginx's usual buffers for a head: the first (`client_header_buffer_size`), ...
@@ -122,12 +123,18 @@ pub fn is_try(exchange: &Exchange, index: usize) -> bool {
 }
 
 /// A retry comes when the try before it is over; a copy goes out beside it (`ngx_http_mirror_handler`). Only TCP shows
-/// when the gateway gave a try up.
+/// when the gateway gave a try up. The one whose answer was passed on is no copy.
 fn is_copy(exchange: &Exchange, index: usize) -> bool {
     let attempt = &exchange.attempts[index];
-    exchange.attempts[..index]
-        .iter()
-        .any(|earlier| earlier.peer.ip().is_some() && earlier.ended_ns.is_none_or(|ended| ended > attempt.began_ns))
+    let is_beside = |earlier: &Attempt, later: &Attempt| {
+        earlier.peer.ip().is_some() && earlier.ended_ns.is_none_or(|ended| ended > later.began_ns)
+    };
+    if attempt.is_passed_on {
+        return false;
+    }
+    let (earlier, later) = (&exchange.attempts[..index], &exchange.attempts[index + 1..]);
+    let is_beside_passed = later.iter().any(|later| later.is_passed_on && is_beside(attempt, later));
+    is_beside_passed || earlier.iter().any(|earlier| is_beside(earlier, attempt))
 }
 
 /// Leave asked for (`ngx_http_auth_request_handler`): granted, another attempt follows that a success would not have
@@ -170,13 +177,46 @@ pub fn is_refused(exchange: &Exchange) -> bool {
     }
 }
 
+/// Who broke an exchange that failed; `None` if it did not.
+pub fn culprit(exchange: &Exchange, status: u16, rule: Option<Rule>, ending: Ending) -> Option<Culprit> {
+    match rule {
+        Some(Rule::ClosedInHead | Rule::ClosedInBody | Rule::ClosedWaiting | Rule::HeadTimeout | Rule::BodyTimeout) => {
+            return Some(Culprit::Client);
+        }
+        Some(Rule::ClosedUnanswered) => return Some(Culprit::Gateway),
+        Some(Rule::Simple) | None => {}
+    }
+    let last = exchange.tries().next_back();
+    let by_upstream = last.and_then(|attempt| attempt.failure).map(|failure| match failure {
+        Failure::Unreachable => Culprit::Network,
+        Failure::Refused | Failure::Broken | Failure::GivenUp => Culprit::Upstream,
+    });
+    // An upstream that breaks off within its answer leaves the client with a good status.
+    let is_cut = last.is_some_and(|attempt| attempt.answer.header_ns.is_some()) && by_upstream.is_some();
+    if status >= 500 {
+        let is_passed_on = last.is_some_and(|attempt| attempt.answer.status == status);
+        return Some(by_upstream.unwrap_or(if is_passed_on { Culprit::Upstream } else { Culprit::Gateway }));
+    }
+    match ending {
+        Ending::ByPeer if !exchange.response.is_complete => Some(Culprit::Client),
+        _ if is_cut => by_upstream,
+        Ending::ByGateway if !exchange.response.is_complete => Some(Culprit::Gateway),
+        Ending::Complete
+        | Ending::ByPeer
+        | Ending::ByGateway
+        | Ending::WithProcess
+        | Ending::NeverRead
+        | Ending::Lost(_) => None,
+    }
+}
+
 /// The status of an answer without a head (HTTP/0.9): the upstream's, else that of nginx's own error page, else 200. One
 /// passed on from an upstream that did not speak HTTP has none, and nginx logs the version (`ngx_http_variable_status`).
 pub fn simple_status(exchange: &Exchange) -> u16 {
     if exchange.response.is_bare {
         return 9;
     }
-    let upstream = exchange.attempts.last().map(|attempt| attempt.answer.status).filter(|&status| status != 0);
+    let upstream = exchange.tries().next_back().map(|attempt| attempt.answer.status).filter(|&status| status != 0);
     upstream.or(exchange.response.page_status).unwrap_or(200)
 }
 

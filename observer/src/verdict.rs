@@ -132,7 +132,7 @@ fn inferred(rule: Rule, exchange: &Exchange) -> Verdict {
 mod tests {
     use super::*;
     use crate::event::Endpoint;
-    use crate::exchange::{Answer, Attempt, ExchangeId};
+    use crate::exchange::{Attempt, ExchangeId};
     use crate::http::head::{Head, Side};
 
     fn exchange(request: Option<&str>, response: Option<&str>) -> Exchange {
@@ -144,16 +144,7 @@ mod tests {
     }
 
     fn attempt() -> Attempt {
-        Attempt {
-            id: ExchangeId { socket: 2, number: 0 },
-            consumer: None,
-            peer: Endpoint::Unix([].into()),
-            began_ns: 0,
-            ended_ns: None,
-            host: None,
-            path: None,
-            answer: Answer::default(),
-        }
+        Attempt::new(ExchangeId { socket: 2, number: 0 }, Endpoint::Unix([].into()), 0)
     }
 
     fn counted(status: u16, rule: Option<Rule>) -> Verdict {

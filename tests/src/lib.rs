@@ -25,6 +25,7 @@ pub mod compare;
 pub mod conformance;
 #[cfg(target_arch = "x86_64")]
 pub mod debugger;
+pub mod dns;
 pub mod exposition;
 pub mod kong_admin;
 pub mod name_server;
@@ -32,6 +33,7 @@ pub mod prometheus;
 pub mod tools;
 pub mod totals;
 pub mod traffic;
+pub mod truth;
 
 pub use agent::Agent;
 pub use client::Client;

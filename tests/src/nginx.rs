@@ -2,6 +2,7 @@
 
 pub mod access_log;
 pub mod config;
+pub mod lua;
 pub mod stub_status;
 
 use std::fs;

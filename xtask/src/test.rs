@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use nix::unistd::Uid;
 
 use crate::project::{Project, quiet_unless_terminal};
-use crate::setup::{self, Purpose, Ready};
+use crate::setup::{self, NginxLua, Purpose, Ready};
 use crate::signals::Interrupted;
 use crate::tally::Tally;
 use crate::{build, job, say, step};
@@ -98,12 +98,14 @@ fn end_to_end(project: &Project, long: bool, tally: &mut Tally) -> Result<()> {
     if !Uid::effective().is_root() {
         bail!("they need root: run `sudo -E env \"PATH=$PATH\" cargo xtask test`");
     }
+    let lua = NginxLua::prepare(&project.tools())?;
     let tests = || {
         let mut cargo = project.cargo("test");
         cargo.args(["--locked", "--package", "observer-tests"]).env("OBSERVER_BIN", project.agent());
         if long {
             cargo.env("OBSERVER_TESTS_SATURATION_SECONDS", "60");
         }
+        cargo.env("OBSERVER_TEST_NGINX_LUA", lua.root());
         cargo
     };
     // They compare latencies with the gateway's own: one gateway at a time.

@@ -16,7 +16,7 @@ use crate::exchange::{Ending, Exchange, ExchangeId, Unobserved};
 use crate::gateways::GatewayId;
 use crate::http::head::Side;
 use crate::http::http1::{Input, Reader, Span};
-use crate::pairing::ReadLast;
+use crate::pairing::Lead;
 
 pub use layers::{Carried, OpenHandshake, telling_bytes};
 
@@ -84,8 +84,6 @@ pub struct Connection {
     pub connected_ns: Option<Nanoseconds>,
     /// The client exchange that the upstream exchange under way, or the connect, was made for.
     pub made_for: Option<ExchangeId>,
-    /// The client exchange read last on the thread when the connect or the request began.
-    pub read_last: Option<ReadLast>,
     /// What it was last told to carry.
     pub carried: Carried,
     /// Its protocol was counted.
@@ -93,6 +91,12 @@ pub struct Connection {
     /// A TLS handshake that is under way.
     pub handshake: Option<OpenHandshake>,
     layers: Layers,
+    /// What the thread was at when the connect or the request began.
+    pub lead: Option<Lead>,
+    /// The connect was done, and no request followed since.
+    pub established_ns: Option<Nanoseconds>,
+    /// The client exchange that was at hand when something else than HTTP was written last.
+    pub spoken_for: Option<ExchangeId>,
     requests: Reader,
     responses: Reader,
     exchanges: VecDeque<Exchange>,
@@ -157,11 +161,13 @@ impl Connection {
             connected_ns: (opened.role == Role::Upstream && opened.origin == Origin::Beginning)
                 .then_some(opened.time_ns),
             made_for: None,
-            read_last: None,
             carried: Carried::default(),
             is_protocol_told: false,
             handshake: None,
             layers: Layers::default(),
+            lead: None,
+            established_ns: None,
+            spoken_for: None,
             requests: reader(Side::Request),
             responses: reader(Side::Response),
             exchanges: VecDeque::new(),

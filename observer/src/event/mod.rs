@@ -387,6 +387,19 @@ impl Event<'_> {
     }
 }
 
+/// In nginx's notation: `127.0.0.1:80`, `[::1]:80`, `unix:/path`, `unix:@name` for an abstract name.
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Endpoint::Ip(address) => address.fmt(f),
+            Endpoint::Unix(path) => match path.as_ref() {
+                [0, name @ ..] => write!(f, "unix:@{}", String::from_utf8_lossy(name)),
+                path => write!(f, "unix:{}", String::from_utf8_lossy(path)),
+            },
+        }
+    }
+}
+
 impl Endpoint {
     /// From a record's 16 bytes; IPv4-mapped IPv6 addresses become IPv4.
     pub fn from_bytes(is_v4: bool, address: [u8; 16], port: u16) -> Self {

@@ -1,8 +1,10 @@
 //! Heads: a start line and header fields, parsed by `httparse`, kept as text with the places of what the pipeline reads.
 
+use std::hash::Hasher;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
+use rustc_hash::FxHasher;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -40,6 +42,10 @@ pub struct Head {
     host: Place,
     ids: [Place; ID_HEADERS.len()],
     forwarded: Place,
+    forwarded_path: Place,
+    forwarded_prefix: Place,
+    /// Hashes of the values of [`PASSED_ON`], of a response; 0 where a field is missing.
+    pub passed_on: [u32; PASSED_ON.len()],
     /// The status code of a response, 0 for a request.
     pub status: u16,
     /// Minor version: 0 or 1; 9 for HTTP/0.9.
@@ -60,6 +66,12 @@ pub struct Head {
 
 /// Header fields that carry a request's identity through a gateway.
 pub const ID_HEADERS: [&str; 3] = ["x-request-id", "x-kong-request-id", "traceparent"];
+
+/// The one of [`ID_HEADERS`] that several requests may share.
+pub const TRACEPARENT: usize = 2;
+
+/// Header fields of a response that gateways pass on as they are, but for a weakened `ETag` and an added `charset`.
+pub const PASSED_ON: [&str; 4] = ["etag", "last-modified", "content-type", "set-cookie"];
 
 /// A place in the head's text: start and length.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -196,10 +208,27 @@ impl Head {
         self.ids.map(|id| self.text_at(id))
     }
 
+    /// What [`Head::ids`] has that no hop changes: of a `traceparent` the trace's id alone (W3C Trace Context, section 3.2).
+    pub fn stable_ids(&self) -> [&str; ID_HEADERS.len()] {
+        let mut ids = self.ids();
+        ids[TRACEPARENT] = ids[TRACEPARENT].split('-').nth(1).unwrap_or_default();
+        ids
+    }
+
     /// The client's address, and those of proxies behind it, as a proxy before this one told them in `X-Forwarded-For` or
     /// `X-Real-IP`; empty if none did.
     pub fn forwarded(&self) -> &str {
         self.text_at(self.forwarded)
+    }
+
+    /// The path that the client asked for, as a gateway that changes it tells in `X-Forwarded-Path`; empty if none did.
+    pub fn forwarded_path(&self) -> &str {
+        self.text_at(self.forwarded_path)
+    }
+
+    /// What the gateway took away in front of the path, as it tells in `X-Forwarded-Prefix`; empty if it did not.
+    pub fn forwarded_prefix(&self) -> &str {
+        self.text_at(self.forwarded_prefix)
     }
 
     /// The first header field of this name, whatever its case.
@@ -278,6 +307,9 @@ impl Head {
             host: Place::default(),
             ids: [Place::default(); ID_HEADERS.len()],
             forwarded: Place::default(),
+            forwarded_path: Place::default(),
+            forwarded_prefix: Place::default(),
+            passed_on: [0; PASSED_ON.len()],
             status: 0,
             minor: 1,
             content_length: None,
@@ -296,6 +328,14 @@ impl Head {
                 4 if field.name.eq_ignore_ascii_case("host") && self.host.1 == 0 => {
                     self.host = place(text, value);
                 }
+                4 if field.name.eq_ignore_ascii_case(PASSED_ON[0]) => {
+                    self.passed_on[0] = hash(value.strip_prefix(b"W/").unwrap_or(value));
+                }
+                13 if field.name.eq_ignore_ascii_case(PASSED_ON[1]) => self.passed_on[1] = hash(value),
+                12 if field.name.eq_ignore_ascii_case(PASSED_ON[2]) => {
+                    self.passed_on[2] = hash(value.split(|&byte| byte == b';').next().unwrap_or(value));
+                }
+                10 if field.name.eq_ignore_ascii_case(PASSED_ON[3]) => self.passed_on[3] = hash(value),
                 6 if field.name.eq_ignore_ascii_case("expect") => {
                     self.expects_continue = value.eq_ignore_ascii_case(b"100-continue");
                 }
@@ -307,6 +347,10 @@ impl Head {
                 17 if field.name.eq_ignore_ascii_case(ID_HEADERS[1]) => self.ids[1] = place(text, value),
                 11 if field.name.eq_ignore_ascii_case(ID_HEADERS[2]) => self.ids[2] = place(text, value),
                 15 if field.name.eq_ignore_ascii_case("x-forwarded-for") => self.forwarded = place(text, value),
+                16 if field.name.eq_ignore_ascii_case("x-forwarded-path") => self.forwarded_path = place(text, value),
+                18 if field.name.eq_ignore_ascii_case("x-forwarded-prefix") => {
+                    self.forwarded_prefix = place(text, value);
+                }
                 14 if field.name.eq_ignore_ascii_case("content-length") => {
                     self.content_length = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
                 }
@@ -338,6 +382,13 @@ impl Place {
     fn range(self) -> Range<usize> {
         self.0 as usize..self.0 as usize + self.1 as usize
     }
+}
+
+/// Never 0.
+fn hash(value: &[u8]) -> u32 {
+    let mut hasher = FxHasher::default();
+    hasher.write(value);
+    hasher.finish() as u32 | 1
 }
 
 /// As much as real servers take.

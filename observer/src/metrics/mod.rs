@@ -15,6 +15,7 @@ mod series;
 #[cfg(test)]
 mod tests;
 mod today;
+mod upstreams;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,9 @@ use families::{CONNECTIONS, DATASTORE_REACHABLE, METRIC_ERRORS};
 use kong::{Exchanges, PerGateway};
 use own::{Own, register};
 use today::Today;
+use upstreams::Upstreams;
+
+use crate::pairing::Evidence;
 
 pub use dialect::{Dialect, NotADialect, Spoken, Switches};
 pub use measured::{ConnectionGauge, Measured, Source};
@@ -32,6 +36,7 @@ pub use node::{KongNode, TargetHealth};
 pub use process::ProcessMetrics;
 
 pub use own::ConfigAges;
+pub use upstreams::{Culprit, MAX_TARGETS, PHASES, Try};
 
 /// Services that get their own series, over all gateways; about 8 KiB each (measured with one status). The rest share [`OTHER`].
 pub const MAX_SERVICES: usize = 1_000;
@@ -83,6 +88,7 @@ pub struct Metrics {
     datastore: IntGaugeVec,
     errors: IntCounter,
     own: Own,
+    upstreams: Upstreams,
 }
 
 impl Metrics {
@@ -115,6 +121,7 @@ impl Metrics {
             ),
             errors: register(&registry, IntCounter::new(METRIC_ERRORS.name, METRIC_ERRORS.help)),
             own: Own::new(&registry),
+            upstreams: Upstreams::new(&registry),
             registry,
         };
         if !per_gateway {
@@ -137,6 +144,16 @@ impl Metrics {
         if !is_within {
             self.own.limited.inc();
         }
+    }
+
+    /// The requests to upstreams that were made to answer one client's, in their order: `observer_upstream_*`.
+    pub fn tried<'a>(&mut self, service: &Arc<str>, tries: impl Iterator<Item = Try<'a>>) {
+        self.upstreams.tried(service, tries);
+    }
+
+    /// A counted exchange failed: `observer_failures_total`.
+    pub fn failed(&mut self, service: &Arc<str>, by: Culprit) {
+        self.upstreams.failed(service, by);
     }
 
     /// An exchange seen whole whose service nothing tells: `observer_unattributed_requests_total`.
@@ -196,9 +213,9 @@ impl Metrics {
         self.errors.inc_by(records);
     }
 
-    /// A client exchange joined to an upstream exchange: `observer_pairs_total`.
-    pub fn pairs(&self, evidence: &'static str) {
-        self.own.pairs.with_label_values(&[evidence]).inc();
+    /// Upstream exchanges joined to a client's exchange, or to none: `observer_pairs_total`.
+    pub fn pair(&self, evidence: Evidence, exchanges: u64) {
+        self.own.pair(evidence).inc_by(exchanges);
     }
 
     /// Sets the connection states of one gateway, or of all where they are not told apart.

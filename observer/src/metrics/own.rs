@@ -1,8 +1,11 @@
 //! The observer's own families: what it saw, what it left out and why, what it lost.
 
+use std::cell::OnceCell;
 use std::time::Duration;
 
 use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+use crate::pairing::Evidence;
 
 /// Upper bounds: from a resumption on one machine to a round trip over a bad line.
 const HANDSHAKE_SECONDS: [f64; 12] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
@@ -18,11 +21,12 @@ pub(super) struct Own {
     pub(super) filtered: IntCounterVec,
     pub(super) unobserved: IntCounterVec,
     pub(super) lost: IntCounterVec,
-    pub(super) pairs: IntCounterVec,
     pub(super) protocols: IntCounterVec,
     pub(super) handshakes: IntCounterVec,
     pub(super) handshake_seconds: HistogramVec,
     pub(super) unreadable: IntGauge,
+    pairs: IntCounterVec,
+    pair_handles: [OnceCell<IntCounter>; Evidence::ALL.len()],
     pub(super) gateways: IntGauge,
     pub(super) limited: IntCounter,
     pub(super) config_ages: IntGaugeVec,
@@ -91,7 +95,7 @@ impl Own {
             pairs: by(
                 "evidence",
                 "observer_pairs_total",
-                "Client exchanges joined to an upstream exchange, by the evidence that decided it",
+                "Upstream exchanges joined to a client's exchange, by the evidence that decided it, or to none",
             ),
             protocols: by(
                 "protocol",
@@ -126,6 +130,7 @@ impl Own {
                     "Open connections whose TLS cannot be read, as no probe sits where their plaintext is",
                 ),
             ),
+            pair_handles: Default::default(),
             gateways: register(registry, IntGauge::new("observer_gateways", "Gateways being observed")),
             limited: one(
                 "observer_series_limited_total",
@@ -142,6 +147,12 @@ impl Own {
                 ),
             ),
         }
+    }
+}
+
+impl Own {
+    pub(super) fn pair(&self, evidence: Evidence) -> &IntCounter {
+        self.pair_handles[evidence as usize].get_or_init(|| self.pairs.with_label_values(&[evidence.name()]))
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, RwLock};
 
 use prometheus::core::{Collector, Desc, Metric};
 use prometheus::proto::{MetricFamily, MetricType};
-use prometheus::{Histogram, HistogramOpts, IntCounter, Opts, Registry};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Opts, Registry};
 
 use super::families::Family;
 
@@ -33,6 +33,14 @@ impl Member for IntCounter {
 
     fn build(opts: Opts, _bounds: &[f64]) -> prometheus::Result<Self> {
         IntCounter::with_opts(opts)
+    }
+}
+
+impl Member for IntGauge {
+    const TYPE: MetricType = MetricType::GAUGE;
+
+    fn build(opts: Opts, _bounds: &[f64]) -> prometheus::Result<Self> {
+        IntGauge::with_opts(opts)
     }
 }
 

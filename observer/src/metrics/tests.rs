@@ -170,7 +170,7 @@ fn each_own_counter_feeds_its_family() {
     metrics.begun();
     metrics.begun();
     metrics.counted();
-    metrics.pairs("thread");
+    metrics.pair(crate::pairing::Evidence::WayBack, 1);
     metrics.gateways(3);
     for (key, expected) in [
         ("observer_unattributed_requests_total{code=\"404\"}", 1),
@@ -178,7 +178,7 @@ fn each_own_counter_feeds_its_family() {
         ("observer_inferred_total{rule=\"client_closed_first\"}", 1),
         ("observer_exchanges_begun_total", 2),
         ("observer_exchanges_counted_total", 1),
-        ("observer_pairs_total{evidence=\"thread\"}", 1),
+        ("observer_pairs_total{evidence=\"way_back\"}", 1),
         ("observer_gateways", 3),
     ] {
         assert_eq!(value(&metrics, key), Some(expected), "{key}");

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use crate::attribution::{Attributed, Peer, RequestFacts, Scheme, UpstreamFacts};
 use crate::connection::{Connection, Moment};
-use crate::event::{Cookie, Endpoint, Nanoseconds, Origin, Role};
-use crate::exchange::{Attempt, Ending, Exchange};
+use crate::event::{Cookie, Data, Direction, Endpoint, Nanoseconds, Origin, Role};
+use crate::exchange::{Attempt, Ending, Exchange, Times};
 use crate::gateways::GatewayId;
-use crate::metrics::{Measured, Source};
+use crate::metrics::{Measured, Source, Try};
+use crate::pairing::Touch;
 use crate::rules::{self, Known};
 use crate::verdict::{Rule, Verdict};
 
@@ -42,8 +43,10 @@ impl Pipeline {
         }
     }
 
-    /// `worker` is the thread that turned to the client just now, or 0.
-    pub(super) fn client_moments(&mut self, socket: Cookie, worker: u32, moments: &mut Vec<Moment>) {
+    /// `call` is the one that moved bytes just now, if one did.
+    pub(super) fn client_moments(&mut self, socket: Cookie, call: Option<&Data<'_>>, moments: &mut Vec<Moment>) {
+        let thread = call.map_or(0, |call| call.thread);
+        let mut answered = None;
         for moment in moments.drain(..) {
             match moment {
                 Moment::Begun(_) => self.client_begun(socket),
@@ -51,44 +54,90 @@ impl Pipeline {
                     self.speaks_http1(socket);
                     self.client_waits(socket, number);
                 }
-                Moment::RequestEnd(_) | Moment::ResponseHead(_) => {}
-                Moment::Ended(exchange, ending) => self.client_ended(socket, &exchange, ending),
+                Moment::RequestEnd(_) => {}
+                Moment::ResponseHead(number) => {
+                    answered = Some(number);
+                    self.client_answered(socket, number, thread);
+                }
+                Moment::Ended(mut exchange, ending) => {
+                    // One that was answered in one call is out of its connection before its head is told of.
+                    if answered == Some(exchange.id.number) && exchange.waits_by.is_some() {
+                        self.join(&mut exchange, thread);
+                    }
+                    if ending == Ending::Complete {
+                        self.give_back(&mut exchange);
+                    }
+                    self.client_ended(socket, &mut exchange, ending);
+                }
                 Moment::Stray(reason) => self.stray(reason),
                 Moment::Carries(carried) => self.carries(socket, carried),
             }
         }
         let Some(connection) = self.connections.get_mut(&socket) else { return };
-        if worker != 0 {
-            self.pairing.client_read(worker, socket);
-        }
         if !connection.is_internal && !connection.is_closed {
             let phase = connection.current_phase();
             self.gauge.moved(connection.gateway, connection.phase, phase);
             connection.phase = phase;
         }
+        if let Some(call) = call {
+            self.client_touched(call);
+        }
+    }
+
+    /// A thread that answers one client stays with another's request that it read meanwhile.
+    fn client_touched(&mut self, call: &Data<'_>) {
+        let Some(connection) = self.connections.get(&call.socket) else { return };
+        // Within a head that takes several calls, what was read before them still counts.
+        let oldest = connection.exchanges().next().map(|open| &open.response);
+        let is_within_head = oldest.is_some_and(|response| response.began_ns.is_some() && response.head.is_none());
+        let is_asked = connection.exchanges().any(|open| open.response.head.is_none());
+        let before = self.pairing.touched(call.thread);
+        let touch = match (call.direction, before) {
+            (Direction::Sent, Some(before)) if is_within_head => before,
+            (Direction::Sent, Some(before @ Touch::Client(_))) if !is_asked => before,
+            _ => Touch::Client(call.socket),
+        };
+        self.touch(call.thread, touch);
     }
 
     fn client_begun(&mut self, socket: Cookie) {
         self.metrics.begun();
         self.open += 1;
-        if let Some(connection) = self.connections.get_mut(&socket)
-            && !connection.is_internal
+        let Some(connection) = self.connections.get_mut(&socket) else { return };
+        // A scan may have found the gateway's end before the other gateway's.
+        if !connection.is_internal
+            && connection.opened.origin != Origin::Beginning
+            && self.internal.is_internal(&connection.opened)
         {
+            connection.is_internal = true;
+            self.gauge.closed(connection.gateway, connection.phase);
+        }
+        if !connection.is_internal {
             self.gauge.requested(connection.gateway);
         }
     }
 
     fn client_waits(&mut self, socket: Cookie, number: u64) {
-        if let Some(connection) = self.connections.get(&socket)
-            && let Some(exchange) = connection.exchange(number)
-            && let Some(head) = &exchange.request.head
-        {
-            self.pairing.client_waits(connection.process, head.target(), exchange.id);
+        if let Some(connection) = self.connections.get_mut(&socket) {
+            let process = connection.process;
+            if let Some(exchange) = connection.exchange_mut(number)
+                && let Some(head) = &exchange.request.head
+            {
+                exchange.waits_by = Some(self.pairing.client_waits(process, head, exchange.id));
+            }
         }
     }
 
-    fn client_ended(&mut self, socket: Cookie, exchange: &Exchange, ending: Ending) {
+    pub(super) fn client_waits_no_more(&mut self, exchange: &mut Exchange) {
+        if let Some(keys) = exchange.waits_by.take() {
+            self.pairing.client_done(&keys, exchange.id);
+        }
+    }
+
+    fn client_ended(&mut self, socket: Cookie, exchange: &mut Exchange, ending: Ending) {
         self.open = self.open.saturating_sub(1);
+        self.client_waits_no_more(exchange);
+        self.count_pairs(exchange);
         let Some(connection) = self.connections.get(&socket) else { return };
         let (gateway, is_internal) = (connection.gateway, connection.is_internal);
         let entrance = Entrance {
@@ -96,9 +145,6 @@ impl Pipeline {
             local: connection.opened.local.ip(),
             scheme: if connection.is_tls() { Scheme::Https } else { Scheme::Http },
         };
-        if let Some(head) = &exchange.request.head {
-            self.pairing.client_done(connection.process, head.target(), exchange.id);
-        }
         if is_internal {
             self.metrics.internal();
             self.metrics.filtered("internal", 1);
@@ -117,12 +163,18 @@ impl Pipeline {
                 if let Some(rule) = rule {
                     self.metrics.inferred(rule.name());
                 }
-                self.count(exchange, status, rule, gateway, entrance);
+                self.count(exchange, (status, rule, ending), gateway, entrance);
             }
         }
     }
 
-    fn count(&mut self, exchange: &Exchange, status: u16, rule: Option<Rule>, gateway: GatewayId, entrance: Entrance) {
+    fn count(
+        &mut self,
+        exchange: &Exchange,
+        (status, rule, ending): (u16, Option<Rule>, Ending),
+        gateway: GatewayId,
+        entrance: Entrance,
+    ) {
         let attributed = self.attribute(exchange, entrance);
         let service = match &attributed {
             Attributed::Service { service, .. } => Some(&**service),
@@ -150,6 +202,10 @@ impl Pipeline {
         }
         let measured = Measured { request_bytes, route, ..self.measure(exchange, status, gateway, service) };
         self.metrics.count(&measured);
+        self.metrics.tried(&measured.service, exchange.tries().map(measured_try));
+        if let Some(culprit) = rules::culprit(exchange, status, rule, ending) {
+            self.metrics.failed(&measured.service, culprit);
+        }
     }
 
     fn is_ignored(&self, entrance: Entrance) -> bool {
@@ -171,7 +227,7 @@ impl Pipeline {
             } else {
                 Source::Kong
             },
-            consumer: exchange.attempts.last().and_then(|attempt| attempt.consumer.as_deref()).map(Arc::from),
+            consumer: exchange.tries().next_back().and_then(|attempt| attempt.consumer.as_deref()).map(Arc::from),
             status,
             request_bytes: exchange.request.bytes,
             response_bytes: exchange.response.bytes,
@@ -207,11 +263,32 @@ impl Pipeline {
         match exchange.tries().next_back() {
             None => self.attribution.attribute(&request, None),
             Some(attempt) => with_peer(attempt, |peer| {
-                let (host, path) = (attempt.host.as_deref(), attempt.path.as_deref());
+                // One that was refused was not told whom the request is for; those before it were.
+                let asked = exchange.tries().rev().find(|attempt| attempt.path.is_some()).unwrap_or(attempt);
+                let (host, path) = (asked.host.as_deref(), asked.path.as_deref());
                 let upstream = UpstreamFacts { network: entrance.network, time_ns: attempt.began_ns, peer, host, path };
                 self.attribution.attribute(&request, Some(&upstream))
             }),
         }
+    }
+}
+
+fn measured_try(attempt: &Attempt) -> Try<'_> {
+    let Times { connected_ns, asked_ns, sent_ns, received_ns } = attempt.times;
+    let header_ns = attempt.answer.header_ns;
+    // Microseconds are as exact as anything here.
+    let between =
+        |from: Option<u64>, to: Option<u64>| Some(to?.saturating_sub(from?) / 1_000).map(|us| us as f64 / 1e3);
+    Try {
+        target: &attempt.peer,
+        status: attempt.answer.status,
+        is_broken: attempt.failure.is_some(),
+        phases_ms: [
+            between(connected_ns.and(Some(attempt.began_ns)), connected_ns),
+            between(asked_ns, sent_ns),
+            between(sent_ns.min(header_ns), header_ns),
+            between(header_ns, received_ns),
+        ],
     }
 }
 

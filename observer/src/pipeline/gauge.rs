@@ -31,8 +31,11 @@ impl Gauge {
     /// A client's connection is over.
     pub fn closed(&mut self, gateway: GatewayId, phase: Phase) {
         let state = self.of(gateway);
-        state.active = state.active.saturating_sub(1);
-        *counter(state, phase) = counter(state, phase).saturating_sub(1);
+        // With the gateway gone, its counts went.
+        if *counter(state, phase) > 0 {
+            *counter(state, phase) -= 1;
+            state.active = state.active.saturating_sub(1);
+        }
     }
 
     /// The gateway is gone, and its counts of what is open with it.
@@ -45,8 +48,10 @@ impl Gauge {
     pub fn moved(&mut self, gateway: GatewayId, from: Phase, to: Phase) {
         if from != to {
             let state = self.of(gateway);
-            *counter(state, from) = counter(state, from).saturating_sub(1);
-            *counter(state, to) += 1;
+            if *counter(state, from) > 0 {
+                *counter(state, from) -= 1;
+                *counter(state, to) += 1;
+            }
         }
     }
 

@@ -7,6 +7,8 @@ mod enabled;
 mod encryption;
 mod gauge;
 mod internal;
+mod joining;
+mod journal;
 mod names;
 #[cfg(test)]
 mod tests;
@@ -24,14 +26,17 @@ use crate::event::{
 use crate::exchange::Unobserved;
 use crate::gateways::Gateways;
 use crate::metrics::Metrics;
-use crate::pairing::Pairing;
+use crate::pairing::{Pairing, Touch};
 use crate::resets::Resets;
 
 pub use enabled::Enabled;
+pub use journal::Pair;
 
 use datastore::Datastore;
 use gauge::Gauge;
 use internal::Internal;
+use joining::Held;
+use journal::Journal;
 use names::NameServers;
 
 /// Connections kept at once. Each takes about 600 bytes while nothing is under way on it.
@@ -107,6 +112,8 @@ pub struct Pipeline {
     /// Processes that have such connections, and those of them that were given out.
     unread_processes: FxHashSet<u32>,
     told_unread: FxHashSet<u32>,
+    held: Vec<Held>,
+    journal: Option<Journal>,
     moments: Vec<Moment>,
 }
 
@@ -131,6 +138,8 @@ impl Pipeline {
             unreadable: 0,
             unread_processes: FxHashSet::default(),
             told_unread: FxHashSet::default(),
+            held: Vec::new(),
+            journal: None,
             moments: Vec::new(),
         }
     }
@@ -181,7 +190,11 @@ impl Pipeline {
         self.end_overdue(event.time_ns());
         match event {
             Event::Data(data) => self.data(data),
-            Event::Datagram(datagram) => self.name_servers.datagram(datagram, &mut self.attribution),
+            Event::Datagram(datagram) => {
+                // Any of the clients that wait for a name may be next.
+                self.touch(datagram.thread, Touch::Elsewhere);
+                self.name_servers.datagram(datagram, &mut self.attribution);
+            }
             Event::State(change) => self.state(change),
             Event::Handshake(handshake) => self.handshake(handshake),
             Event::Opened(opened) => self.opened(opened),
@@ -195,8 +208,21 @@ impl Pipeline {
                 self.datastore.resolved(resolved.network, &resolved.name, &resolved.addresses);
             }
             Event::Remaining(remaining) => self.remaining(remaining),
-            Event::Ready(_) | Event::Tick(_) => self.publish(),
+            Event::Ready(time_ns) | Event::Tick(time_ns) => {
+                self.time_went_by(*time_ns);
+                self.publish();
+            }
         }
+    }
+
+    /// Keeps the pairs one by one from here on.
+    pub fn keep_pairs(&mut self) {
+        self.journal.get_or_insert_default();
+    }
+
+    /// The pairs of the exchanges that are over, since they were asked for last.
+    pub fn take_pairs(&mut self) -> Vec<Pair> {
+        self.journal.as_mut().map(|journal| std::mem::take(&mut journal.pairs)).unwrap_or_default()
     }
 
     /// Brings the gauges up to date. Counters are so at once.
@@ -264,7 +290,7 @@ impl Pipeline {
     fn moments_of(&mut self, socket: Cookie, moments: &mut Vec<Moment>) {
         match self.connections.get(&socket).map(|connection| connection.opened.role) {
             Some(Role::Upstream) => self.upstream_moments(socket, 0, moments),
-            Some(Role::Client | Role::Listener) => self.client_moments(socket, 0, moments),
+            Some(Role::Client | Role::Listener) => self.client_moments(socket, None, moments),
             None => {}
         }
     }
@@ -280,26 +306,25 @@ impl Pipeline {
     }
 
     fn data(&mut self, data: &Data<'_>) {
+        self.look_at_held(data);
         let mut moments = std::mem::take(&mut self.moments);
         if let Some(connection) = self.connections.get_mut(&data.socket) {
+            let is_fresh = connection.connected_ns.is_some();
             connection.data(data, &mut moments);
             match connection.opened.role {
                 Role::Upstream => {
                     self.datastore.talked(&connection.opened.remote, data.result);
                     self.name_servers.data(&connection.opened, data, &mut self.attribution);
                     if data.direction == Direction::Received {
-                        self.pairing.upstream_read(data.thread);
+                        self.upstream_touched(data, false);
                     }
                     self.upstream_moments(data.socket, data.thread, &mut moments);
                     self.upstream_spoken_to(data);
+                    if data.direction == Direction::Sent {
+                        self.upstream_touched(data, is_fresh);
+                    }
                 }
-                Role::Client | Role::Listener => {
-                    // With one pipelined request answered the gateway turns to the next.
-                    let is_asked = connection.exchanges().next().is_some_and(|open| open.response.began_ns.is_none());
-                    let turns_to_it = data.direction == Direction::Received || is_asked;
-                    let worker = if turns_to_it { data.thread } else { 0 };
-                    self.client_moments(data.socket, worker, &mut moments);
-                }
+                Role::Client | Role::Listener => self.client_moments(data.socket, Some(data), &mut moments),
             }
             if self.connections.get(&data.socket).is_some_and(Connection::is_over_unseen) {
                 self.forget(data.socket);
@@ -321,7 +346,7 @@ impl Pipeline {
                     self.upstream_state(change);
                 }
                 Role::Client | Role::Listener => {
-                    self.client_moments(change.socket, 0, &mut moments);
+                    self.client_moments(change.socket, None, &mut moments);
                     if is_done {
                         self.client_closed(change.socket);
                     }
@@ -355,7 +380,7 @@ impl Pipeline {
             let mut moments = Vec::new();
             let time_ns = connection.vanish(&mut moments);
             if connection.opened.role == Role::Client {
-                self.client_moments(socket, 0, &mut moments);
+                self.client_moments(socket, None, &mut moments);
             }
             self.state(&StateChange::made_up_close(socket, time_ns));
         }

@@ -2,6 +2,7 @@ mod clients;
 mod enabled;
 mod encryption;
 mod gateways;
+mod joining;
 mod names;
 mod page;
 mod pieces;

@@ -2,33 +2,33 @@
 
 use crate::connection::{Connection, Moment};
 use crate::event::{Cookie, Data, Direction, Endpoint, Nanoseconds, Origin, StateChange, TcpState};
-use crate::exchange::{ATTEMPTS_MAX, Answer, Attempt, Exchange, ExchangeId};
+use crate::exchange::{After, Attempt, Ending, Exchange, ExchangeId, Failure};
 use crate::http::http1::{Input, TLS_HANDSHAKE};
-use crate::pairing::{Asked, Candidate, ReadLast};
+use crate::pairing::{Asked, Evidence, Lead, Touch, told_key};
 
 use super::Pipeline;
+use super::joining::Held;
 
 /// Kong's header with the name of whom it has authenticated (`kong/constants.lua`).
 const CONSUMER: &str = "x-consumer-username";
 
 impl Pipeline {
-    /// A connect belongs to the client's request that its thread read last, until the request on it says otherwise.
+    /// A connect belongs to the client's request that its thread is at, until the request on it says otherwise.
     pub(super) fn upstream_opened(&mut self, connection: &mut Connection) {
         self.internal.upstream_opened(&connection.opened);
         if connection.opened.origin != Origin::Beginning {
             return self.datastore.found(&connection.opened);
         }
-        let Some(read_last) = self.read_last(connection.opened.thread) else { return };
-        connection.read_last = Some(read_last);
-        let attempt = attempt(connection, connection.next_id(), connection.opened.time_ns);
-        if let Some(exchange) = self.client_mut(read_last.client)
+        connection.lead = self.lead(connection.opened.thread);
+        let Some(client) = connection.lead.and_then(|lead| lead.client) else { return };
+        let attempt = Attempt::new(connection.next_id(), connection.opened.remote.clone(), connection.opened.time_ns);
+        if let Some(exchange) = self.client_mut(client)
             && exchange.request.head.is_some()
             && exchange.response.head.is_none()
             && !exchange.awaits_upstream()
-            && exchange.attempts.len() < ATTEMPTS_MAX
+            && exchange.add_attempt(attempt).is_ok()
         {
-            exchange.attempts.push(attempt);
-            connection.made_for = Some(read_last.client);
+            connection.made_for = Some(client);
         }
     }
 
@@ -41,8 +41,12 @@ impl Pipeline {
                     let is_v4 = local.is_ipv4();
                     connection.opened.local = Endpoint::from_bytes(is_v4, change.local, change.local_port);
                 }
+                connection.established_ns = Some(change.time_ns);
                 self.internal.upstream_opened(&connection.opened);
                 self.datastore.connected(&connection.opened);
+                if let Some(journal) = &mut self.journal {
+                    journal.upstream_opened(&connection.opened);
+                }
             }
             TcpState::Close if !change.is_reset() => {
                 let (id, thread) = (connection.next_id(), connection.thread);
@@ -51,7 +55,12 @@ impl Pipeline {
                 self.datastore.closed(&connection.opened, has_failed);
                 self.internal.upstream_closed(&connection.opened);
                 self.name_servers.closed(change.socket);
-                self.end_attempt(made_for, id, thread, change.time_ns);
+                if made_for.is_some() {
+                    if let Some(attempt) = self.attempt_mut(made_for, id) {
+                        attempt.failure = has_failed.then(|| failed_connect(change));
+                    }
+                    self.end_attempt(made_for, id, thread, change.time_ns);
+                }
             }
             _ => {}
         }
@@ -64,7 +73,7 @@ impl Pipeline {
                 Moment::RequestHead(number) => self.upstream_asked(socket, number),
                 Moment::ResponseHead(number) => self.upstream_answered(socket, number),
                 Moment::RequestEnd(_) => {}
-                Moment::Ended(exchange, _) => self.upstream_ended(socket, &exchange),
+                Moment::Ended(exchange, ending) => self.upstream_ended(socket, &exchange, ending),
                 // The clients' exchanges are what is counted.
                 Moment::Stray(_) => {}
                 Moment::Carries(carried) => self.carries(socket, carried),
@@ -72,18 +81,38 @@ impl Pipeline {
         }
     }
 
+    /// The thread heard from an upstream, or found a connect done (`is_fresh`).
+    pub(super) fn upstream_touched(&mut self, data: &Data<'_>, is_fresh: bool) {
+        let Some(connection) = self.connections.get(&data.socket) else { return };
+        let open = connection.exchanges().next();
+        let touch = match data.direction {
+            Direction::Received => Touch::Upstream {
+                exchange: open.map_or_else(|| connection.next_id(), |open| open.id),
+                client: connection.made_for.or(connection.spoken_for),
+                is_over: open.is_none(),
+            },
+            Direction::Sent if is_fresh && connection.opened.remote.ip().is_some() => Touch::Elsewhere,
+            Direction::Sent => return,
+        };
+        self.touch(data.thread, touch);
+    }
+
     /// The first write on a kept connection is what a connect is on a new one.
     fn upstream_begun(&mut self, socket: Cookie, thread: u32) {
-        let read_last = self.read_last(thread);
+        let lead = self.lead(thread);
         if let Some(connection) = self.connections.get_mut(&socket) {
-            connection.read_last = connection.read_last.or(read_last);
+            connection.lead = connection.lead.or(lead);
         }
     }
 
     /// A database that a connect led to is no upstream. TLS may hide one.
     pub(super) fn upstream_spoken_to(&mut self, data: &Data<'_>) {
+        if data.direction != Direction::Sent {
+            return;
+        }
+        self.remember_asker(data);
         let Some(connection) = self.connections.get_mut(&data.socket) else { return };
-        if data.direction != Direction::Sent || connection.made_for.is_none() {
+        if connection.made_for.is_none() {
             return;
         }
         let is_asked = |open: &Exchange| open.id.number > 0 || open.request.head.is_some();
@@ -98,78 +127,82 @@ impl Pipeline {
         }
     }
 
+    /// What is no HTTP is for the client that the thread is at: Lua asks a store within a request.
+    fn remember_asker(&mut self, data: &Data<'_>) {
+        if self.connections.get(&data.socket).is_some_and(|connection| connection.exchanges().next().is_none()) {
+            let lead = self.lead(data.thread);
+            if let Some(connection) = self.connections.get_mut(&data.socket) {
+                let first = connection.lead.take();
+                connection.spoken_for = first.or(lead).and_then(|lead| lead.client);
+            }
+        }
+    }
+
     fn upstream_asked(&mut self, socket: Cookie, number: u64) {
         let Some(connection) = self.connections.get(&socket) else { return };
         let Some(exchange) = connection.exchange(number) else { return };
         let Some(head) = exchange.request.head.as_deref() else { return };
-        let asked = Asked {
-            head,
-            process: connection.process,
-            read_last: connection.read_last,
-            connected_for: connection.made_for,
-        };
-        let chosen = self.pairing.choose(asked, |id| {
-            let client = self.connections.get(&id.socket)?;
-            Some(Candidate { exchange: client.exchange(id.number)?, client: &client.peer_address })
-        });
-        let mut attempt = attempt(connection, exchange.id, exchange.request.began_ns.unwrap_or_default());
+        let asked =
+            Asked { head, process: connection.process, lead: connection.lead, connected_for: connection.made_for };
+        let chosen = self.pairing.choose(asked, |id| self.candidate(id));
+        let began_ns = exchange.request.began_ns.unwrap_or_default();
+        let mut attempt = Attempt::new(exchange.id, connection.opened.remote.clone(), began_ns);
         attempt.host = head.host().map(Box::from);
         attempt.path = Some(head.path().into());
         if self.metrics.tells_consumers() {
             attempt.consumer = head.header(CONSUMER).map(Box::from);
+        }
+        attempt.after = connection.lead.and_then(|lead| lead.after);
+        attempt.times.connected_ns = connection.established_ns;
+        attempt.times.asked_ns = exchange.request.head_ns;
+        if chosen.is_none_or(|(_, evidence)| evidence != Evidence::RequestId) {
+            attempt.told = told_key(connection.process, head);
         }
         let held_for = connection.made_for;
         if held_for != chosen.map(|(id, _)| id) {
             self.forget_attempt(held_for, attempt.id);
         }
         let Some((client, evidence)) = chosen else {
-            self.metrics.pairs("none");
-            return;
+            return self.loosen(attempt);
         };
-        self.metrics.pairs(evidence.name());
-        self.set_attempt(client, attempt);
-        if let Some(connection) = self.connections.get_mut(&socket) {
-            connection.made_for = Some(client);
-        }
+        attempt.evidence = evidence;
+        self.assign(attempt, client);
     }
 
     fn upstream_answered(&mut self, socket: Cookie, number: u64) {
         let Some(connection) = self.connections.get(&socket) else { return };
-        let (Some(client), Some(exchange)) = (connection.made_for, connection.exchange(number)) else { return };
+        let (made_for, Some(exchange)) = (connection.made_for, connection.exchange(number)) else { return };
         let (id, answer) = (exchange.id, exchange.answer());
-        if let Some(attempt) = self.client_mut(client).and_then(|client| client.attempt_mut(id)) {
+        if let Some(attempt) = self.attempt_mut(made_for, id) {
             attempt.answer = answer;
         }
     }
 
-    fn upstream_ended(&mut self, socket: Cookie, exchange: &Exchange) {
+    fn upstream_ended(&mut self, socket: Cookie, exchange: &Exchange, ending: Ending) {
         let Some(connection) = self.connections.get_mut(&socket) else { return };
-        connection.read_last = None;
+        connection.lead = None;
+        connection.established_ns = None;
         let (made_for, thread) = (connection.made_for.take(), connection.thread);
-        if let Some(client) = made_for.and_then(|client| self.client_mut(client))
-            && let Some(attempt) = client.attempt_mut(exchange.id)
-        {
+        if let Some(attempt) = self.attempt_mut(made_for, exchange.id) {
             // A response that came in one call is over before its head is told of.
             attempt.answer = exchange.answer();
+            attempt.times.sent_ns = Some(exchange.request.last_ns);
+            attempt.times.received_ns = exchange.response.is_complete.then_some(exchange.response.last_ns);
+            attempt.failure = failure(exchange, ending);
         }
         self.end_attempt(made_for, exchange.id, thread, exchange.ended_ns());
     }
 
     /// What the thread does next it does for that client: it tries again, or answers.
     fn end_attempt(&mut self, client: Option<ExchangeId>, id: ExchangeId, thread: u32, time_ns: Nanoseconds) {
-        let Some(client) = client else { return };
-        let Some(exchange) = self.client_mut(client) else { return };
-        if let Some(attempt) = exchange.attempt_mut(id) {
+        if let Some(attempt) = self.attempt_mut(client, id) {
             attempt.ended_ns = Some(time_ns);
         }
-        if exchange.response.head.is_none() {
-            self.pairing.client_read(thread, client.socket);
-        } else if exchange.is_complete() {
-            let mut moments = Vec::new();
-            if let Some(connection) = self.connections.get_mut(&client.socket) {
-                connection.attempt_ended(client.number, time_ns, &mut moments);
-            }
-            self.client_moments(client.socket, 0, &mut moments);
+        self.touch(thread, Touch::Upstream { exchange: id, client, is_over: true });
+        if let Some(client) = client
+            && self.client_mut(client).is_some_and(|exchange| exchange.is_complete())
+        {
+            self.held.push(Held { thread, client, attempt: id, ended_ns: time_ns });
         }
     }
 
@@ -179,36 +212,39 @@ impl Pipeline {
         }
     }
 
-    fn set_attempt(&mut self, client: ExchangeId, attempt: Attempt) {
-        let Some(client) = self.client_mut(client) else { return };
-        if let Some(held) = client.attempt_mut(attempt.id) {
-            *held = attempt;
-        } else if client.attempts.len() < ATTEMPTS_MAX {
-            client.attempts.push(attempt);
+    /// What a thread is at: of pipelined requests the oldest that is not answered.
+    fn lead(&self, thread: u32) -> Option<Lead> {
+        let waits = |id: &ExchangeId| {
+            let exchange = self.connections.get(&id.socket).and_then(|client| client.exchange(id.number));
+            exchange.is_some_and(|exchange| exchange.response.head.is_none())
+        };
+        match self.pairing.touched(thread)? {
+            Touch::Client(socket) => {
+                let open = self.connections.get(&socket)?.exchanges().find(|open| open.response.head.is_none())?;
+                Some(Lead { client: Some(open.id), is_direct: true, after: None })
+            }
+            Touch::Upstream { exchange, client, is_over } => Some(Lead {
+                client: client.filter(waits),
+                is_direct: is_over,
+                after: is_over.then_some(After { exchange, client }),
+            }),
+            Touch::Elsewhere => None,
         }
-    }
-
-    /// The client exchange that a thread works on: of pipelined requests the oldest that is not answered.
-    fn read_last(&self, thread: u32) -> Option<ReadLast> {
-        let last = self.pairing.read_last(thread)?;
-        let open = self.connections.get(&last.client)?.exchanges().find(|open| open.response.head.is_none())?;
-        Some(ReadLast { client: open.id, is_at_it: last.is_at_it })
-    }
-
-    fn client_mut(&mut self, id: ExchangeId) -> Option<&mut Exchange> {
-        self.connections.get_mut(&id.socket)?.exchange_mut(id.number)
     }
 }
 
-fn attempt(connection: &Connection, id: ExchangeId, began_ns: Nanoseconds) -> Attempt {
-    Attempt {
-        id,
-        consumer: None,
-        peer: connection.opened.remote.clone(),
-        began_ns,
-        ended_ns: None,
-        host: None,
-        path: None,
-        answer: Answer::default(),
+fn failed_connect(change: &StateChange) -> Failure {
+    match nix::errno::Errno::from_raw(change.error) {
+        nix::errno::Errno::ECONNREFUSED | nix::errno::Errno::ECONNRESET => Failure::Refused,
+        _ => Failure::Unreachable,
+    }
+}
+
+fn failure(exchange: &Exchange, ending: Ending) -> Option<Failure> {
+    match ending {
+        _ if exchange.response.is_complete => None,
+        Ending::ByPeer => Some(Failure::Broken),
+        Ending::ByGateway => Some(Failure::GivenUp),
+        Ending::Complete | Ending::WithProcess | Ending::NeverRead | Ending::Lost(_) => None,
     }
 }

@@ -24,7 +24,8 @@ pub const SOCKETS_MAX: usize = CONNECTIONS_MAX;
 ///
 /// Of the bytes moved there stay start lines without query and userinfo, names of fields and the values of those that
 /// the pipeline reads, and the framing of chunks. Lengths stay the same, and so does what the pipeline makes of it, save
-/// where it compares what is overwritten: two queries, or two unknown methods, of one length become equal.
+/// where it compares what is overwritten: two queries, two unknown methods, or two responses' fields of one length become
+/// equal.
 #[derive(Debug)]
 pub struct Masker {
     kept: Kept,

@@ -14,4 +14,4 @@ mod sample;
 pub use error::{Damage, RecordingError};
 pub use file::{Header, RECORD_BYTES_MAX, Reader, Writer};
 pub use mask::{Masker, SOCKETS_MAX};
-pub use replay::{Options, replay};
+pub use replay::{Options, pairs, replay};

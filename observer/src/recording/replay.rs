@@ -7,7 +7,7 @@ use crate::attribution::Attribution;
 use crate::config::{Config, Endpoint};
 use crate::exposition::text;
 use crate::metrics::{self, Metrics};
-use crate::pipeline::{self, Pipeline};
+use crate::pipeline::{self, Pair, Pipeline};
 
 /// How a recording is replayed.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +29,26 @@ pub struct Options {
 /// # Errors
 /// If the file is no recording, cut short or damaged. Nothing is told then.
 pub fn replay(path: &Path, config: &Config, options: &Options) -> Result<String, RecordingError> {
+    let mut pipeline = play(path, config, options, |_| {})?;
+    pipeline.publish();
+    Ok(text::encode(&pipeline.metrics().registry().gather(), options.text))
+}
+
+/// Which client exchanges were joined to which upstream exchanges, of all that were over with the recording's last event.
+///
+/// # Errors
+/// As for [`replay`].
+pub fn pairs(path: &Path, config: &Config) -> Result<Vec<Pair>, RecordingError> {
+    let mut pipeline = play(path, config, &Options::default(), Pipeline::keep_pairs)?;
+    Ok(pipeline.take_pairs())
+}
+
+fn play(
+    path: &Path,
+    config: &Config,
+    options: &Options,
+    prepare: impl FnOnce(&mut Pipeline),
+) -> Result<Pipeline, RecordingError> {
     let mut recording = Reader::open(path)?;
     let pipeline_options = pipeline::Options {
         realtime_offset_ns: recording.header().realtime_offset_ns,
@@ -40,9 +60,10 @@ pub fn replay(path: &Path, config: &Config, options: &Options) -> Result<String,
     };
     let metrics = Metrics::new(options.metrics.clone());
     let mut pipeline = Pipeline::new(pipeline_options, Attribution::new(config), metrics);
+    prepare(&mut pipeline);
     while let Some(event) = recording.read()? {
         pipeline.handle(&event);
     }
-    pipeline.publish();
-    Ok(text::encode(&pipeline.metrics().registry().gather(), options.text))
+    pipeline.end_all_held();
+    Ok(pipeline)
 }

@@ -114,15 +114,12 @@ fn an_error_page_tells_its_status() {
 /// An attempt from `began_ns` to `ended_ns` that got `status` with a body of 10 bytes, or nothing at all (0).
 fn attempt(path: &str, began_ns: u64, ended_ns: u64, status: u16) -> Attempt {
     let header_ns = (status > 0).then_some(ended_ns);
+    let id = ExchangeId { socket: 2, number: began_ns };
     Attempt {
-        id: ExchangeId { socket: 2, number: began_ns },
-        consumer: None,
-        peer: crate::event::Endpoint::Ip("10.0.0.9:80".parse().unwrap()),
-        began_ns,
         ended_ns: Some(ended_ns),
-        host: None,
         path: Some(path.into()),
-        answer: crate::exchange::Answer { header_ns, status, content_length: Some(10), is_redirect: false },
+        answer: crate::exchange::Answer { header_ns, status, content_length: Some(10), ..Default::default() },
+        ..Attempt::new(id, crate::event::Endpoint::Ip("10.0.0.9:80".parse().unwrap()), began_ns)
     }
 }
 

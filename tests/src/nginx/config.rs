@@ -1,10 +1,12 @@
 //! Builds the configuration of a test's nginx.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use super::lua::Lua;
 use super::{Nginx, access_log};
 use crate::namespace::Namespace;
 use crate::wait::free_port;
@@ -28,7 +30,7 @@ pub struct Config {
     pub(super) tls: Option<&'static str>,
     asks_by_tls: bool,
     speaks_http2: bool,
-    pub(super) library_path: Option<PathBuf>,
+    pub(super) library_path: Option<OsString>,
     main: String,
     http: String,
     server: String,
@@ -61,6 +63,13 @@ impl Config {
     pub fn binary(mut self, path: &Path) -> Self {
         path.clone_into(&mut self.binary);
         self
+    }
+
+    /// Loads Debian's module for Lua.
+    pub fn lua(mut self, lua: &Lua) -> Self {
+        self.library_path = lua.library_path();
+        self.main = lua.load_modules() + &self.main;
+        self.http(&lua.package_path())
     }
 
     /// Number of worker processes.
@@ -108,7 +117,7 @@ impl Config {
 
     /// The program takes its libraries from this folder first (`LD_LIBRARY_PATH`).
     pub fn library_path(mut self, folder: &Path) -> Self {
-        self.library_path = Some(folder.to_owned());
+        self.library_path = Some(folder.into());
         self
     }
 

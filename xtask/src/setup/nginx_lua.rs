@@ -1,4 +1,4 @@
-//! nginx's Lua modules for the benchmarks: the host's, or unpacked into the target folder.
+//! nginx's Lua modules for the benchmarks and the end-to-end tests: the host's, or unpacked into the target folder.
 //!
 //! They are not installed: Debian's come with a LuaJIT that would take the place of the one that wrk brought.
 
@@ -53,6 +53,11 @@ impl NginxLua {
     #[cfg(test)]
     pub fn example() -> Self {
         Self { root: "/target/tools/nginx-lua".into() }
+    }
+
+    /// The folder that all of it is below.
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     /// What nginx.conf begins with.

@@ -30,6 +30,22 @@ fn exchanges_between_observed_gateways_are_counted_apart() {
     assert_eq!(script.gauge(), [1, 0, 0, 1]);
 }
 
+/// A scan lists the ends in any order.
+#[test]
+fn a_connection_that_was_found_before_its_other_end_is_internal_all_the_same() {
+    let mut script = Script::new();
+    script.starts(50, "nginx", BACKEND);
+    script.thread = 50;
+    let accepted = script.opened(1, Role::Client, Origin::Scan, ip(BACKEND), ip("10.0.0.1:40001"));
+    script.thread = WORKER;
+    script.opened(1, Role::Upstream, Origin::Scan, ip("10.0.0.1:40001"), ip(BACKEND));
+    script.thread = 50;
+    script.reads(3, accepted, get("/orders"));
+    script.writes(7, accepted, answer(200, ""));
+    assert_eq!(script.told(), ["filtered: internal x1"]);
+    assert_eq!(script.gauge(), [0, 0, 0, 0]);
+}
+
 #[test]
 fn a_worker_that_ends_takes_its_open_exchanges_along() {
     let mut script = Script::new();

@@ -1,5 +1,7 @@
 //! Any events in any order: nothing panics, and the identity holds after each.
 
+use std::collections::HashSet;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -205,6 +207,11 @@ fn play(steps: &[(u64, Step)]) -> String {
                 *stream = offset.wrapping_add(u64::try_from(data.result).unwrap_or(0));
                 script.handle(&Event::Data(Data { time_ns: now, offset, ..*data }));
             }
+        }
+        let mut given = HashSet::new();
+        let exchanges = script.pipeline.connections.values().flat_map(|connection| connection.exchanges());
+        for attempt in exchanges.flat_map(|exchange| &exchange.attempts) {
+            assert!(given.insert(attempt.id), "{:?} is given twice", attempt.id);
         }
         let [active, reading, writing, waiting] = script.gauge();
         assert_eq!(active, reading + writing + waiting);

@@ -186,8 +186,18 @@ impl Script {
         self.turns_with(at_ms, socket, old, new, false);
     }
 
+    /// A connect is refused.
+    pub fn refuses(&mut self, at_ms: u64, socket: Cookie) {
+        let error = nix::errno::Errno::ECONNREFUSED as i32;
+        self.turns_all(at_ms, socket, [TcpState::SynSent, TcpState::Close], false, error);
+    }
+
     /// `is_closed`: by the gateway, and altogether.
     pub fn turns_with(&mut self, at_ms: u64, socket: Cookie, old: TcpState, new: TcpState, is_closed: bool) {
+        self.turns_all(at_ms, socket, [old, new], is_closed, 0);
+    }
+
+    fn turns_all(&mut self, at_ms: u64, socket: Cookie, [old, new]: [TcpState; 2], is_closed: bool, error: i32) {
         let state = self.sockets.get_mut(&socket).unwrap();
         let sequence = state.sequence;
         state.sequence += 1;
@@ -201,7 +211,7 @@ impl Script {
             new,
             local_port: 40_000 + socket as u16,
             local,
-            error: 0,
+            error,
             is_closed,
         }));
     }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::script::{ORDERS, Script, USERS, answer, get};
-use crate::event::{Direction, Endpoint, Origin, Role, TcpState};
+use super::script::{MS, ORDERS, Script, USERS, answer, get};
+use crate::event::{Direction, Endpoint, Event, Origin, Role, TcpState};
 
 /// Asks on a new connection and takes the answer; the connection stays.
 fn asks(script: &mut Script, at: u64, upstream: &str, target: &str, took: u64) -> u64 {
@@ -234,6 +234,7 @@ fn a_request_ends_with_the_last_of_its_copies() {
     script.writes(6, client, answer(200, ""));
     assert!(script.told().is_empty());
     script.reads(90, copy, answer(204, ""));
+    script.handle(&Event::Tick(100 * MS));
     assert_eq!(script.told(), ["orders: 200 x1, 35+38 bytes, 85+4=89 ms"]);
 }
 
@@ -264,8 +265,11 @@ fn an_upstream_nobody_configured_is_named_by_its_host() {
 fn an_upstream_request_for_no_client_is_nobodys() {
     let mut script = Script::new();
     asks(&mut script, 2, ORDERS, "/health", 10);
+    // Nobody was answered with it when the thread turns to something else.
+    let client = script.accepts(20);
+    script.reads(20, client, get("/health"));
     assert_eq!(script.told(), [""; 0]);
-    assert_eq!(script.value("observer_pairs_total{evidence=\"none\"}"), Some(1));
+    assert_eq!(script.value("observer_pairs_total{evidence=\"orphan\"}"), Some(1));
 }
 
 #[test]

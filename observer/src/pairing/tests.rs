@@ -1,0 +1,191 @@
+use super::*;
+use crate::event::Endpoint;
+use crate::exchange::Attempt;
+use crate::http::head::Side;
+
+fn head(text: &str) -> Head {
+    Head::parse(Side::Request, text.as_bytes()).unwrap()
+}
+
+fn exchange(number: u64, text: &str) -> Exchange {
+    let mut exchange = Exchange::new(ExchangeId { socket: 1, number }, 0);
+    exchange.request.head = Some(Box::new(head(text)));
+    exchange.request.is_complete = true;
+    exchange
+}
+
+fn attempt() -> Attempt {
+    Attempt::new(ExchangeId { socket: 2, number: 0 }, Endpoint::Unix([].into()), 0)
+}
+
+fn choose(open: &[Exchange], read_last: Option<u64>, asked: &str) -> Option<(u64, Evidence)> {
+    let mut pairing = Pairing::default();
+    for exchange in open {
+        pairing.client_waits(7, exchange.request.head.as_ref().unwrap(), exchange.id);
+    }
+    let asked = head(asked);
+    let client = read_last.map(|number| ExchangeId { socket: 1, number });
+    let lead = Some(Lead { client, is_direct: false, after: None });
+    let asked = Asked { head: &asked, process: 7, lead, connected_for: None };
+    let find = |id: ExchangeId| {
+        open.iter().find(|exchange| exchange.id == id).map(|exchange| Candidate { exchange, client: "10.0.0.7" })
+    };
+    pairing.choose(asked, find).map(|(id, evidence)| (id.number, evidence))
+}
+
+#[test]
+fn the_request_read_last_on_the_thread_is_the_one() {
+    let open = [exchange(0, "GET /a HTTP/1.1\r\n\r\n"), exchange(1, "GET /a HTTP/1.1\r\n\r\n")];
+    assert_eq!(choose(&open, Some(1), "GET /a HTTP/1.1\r\n\r\n"), Some((1, Evidence::ThreadOrder)));
+}
+
+#[test]
+fn a_rewritten_path_still_goes_by_the_threads_order() {
+    let open = [exchange(0, "GET /shop/a HTTP/1.1\r\n\r\n")];
+    assert_eq!(choose(&open, Some(0), "GET /internal HTTP/1.1\r\n\r\n"), Some((0, Evidence::ThreadOrder)));
+}
+
+#[test]
+fn a_waiting_request_for_the_same_target_beats_one_that_has_its_upstream() {
+    let mut open = [exchange(0, "GET /a HTTP/1.1\r\n\r\n"), exchange(1, "GET /b HTTP/1.1\r\n\r\n")];
+    open[1].attempts.push(attempt());
+    assert_eq!(choose(&open, Some(1), "GET /a HTTP/1.1\r\n\r\n"), Some((0, Evidence::Content)));
+}
+
+#[test]
+fn a_request_id_beats_all_else() {
+    let open = [
+        exchange(0, "GET /a HTTP/1.1\r\nX-Request-ID: q\r\n\r\n"),
+        exchange(1, "GET /a HTTP/1.1\r\nX-Request-ID: r\r\n\r\n"),
+    ];
+    let asked = "GET /a HTTP/1.1\r\nx-request-id: q\r\n\r\n";
+    assert_eq!(choose(&open, Some(1), asked), Some((0, Evidence::RequestId)));
+}
+
+#[test]
+fn an_answered_exchange_is_no_candidate() {
+    let mut open = [exchange(0, "GET /a HTTP/1.1\r\n\r\n")];
+    let response = Head::parse(Side::Response, b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+    open[0].response.head = Some(Box::new(response));
+    assert_eq!(choose(&open, Some(0), "GET /a HTTP/1.1\r\n\r\n"), None);
+}
+
+#[test]
+fn nothing_is_chosen_when_nothing_speaks_for_it() {
+    let open = [exchange(0, "GET /a HTTP/1.1\r\n\r\n")];
+    assert_eq!(choose(&open, None, "POST /b HTTP/1.1\r\n\r\n"), None);
+}
+
+#[test]
+fn a_forwarded_address_of_another_client_speaks_against_it() {
+    let open = [exchange(0, "GET /a HTTP/1.1\r\n\r\n")];
+    assert_eq!(choose(&open, None, "GET /b HTTP/1.1\r\nX-Forwarded-For: 10.9.9.9\r\n\r\n"), None);
+    let other = "GET /a HTTP/1.1\r\nX-Forwarded-For: 10.9.9.9\r\n\r\n";
+    assert_eq!(choose(&open, None, other), Some((0, Evidence::Content)), "the target still agrees");
+}
+
+#[test]
+fn a_prefix_that_the_gateway_strips_agrees_when_the_gateway_tells_it() {
+    let open = [exchange(0, "GET /shop/a HTTP/1.1\r\n\r\n"), exchange(1, "GET /blog/a HTTP/1.1\r\n\r\n")];
+    for told in ["X-Forwarded-Prefix: /blog", "X-Forwarded-Prefix: /blog/", "X-Forwarded-Path: /blog/a"] {
+        let asked = format!("GET /a HTTP/1.1\r\n{told}\r\n\r\n");
+        assert_eq!(choose(&open, None, &asked), Some((1, Evidence::Content)), "{told}");
+    }
+    assert_eq!(choose(&open, None, "GET /a HTTP/1.1\r\n\r\n"), Some((0, Evidence::Ambiguous)), "nothing tells");
+}
+
+#[test]
+fn a_path_that_was_rewritten_altogether_agrees_when_the_gateway_tells_it() {
+    let open = [exchange(0, "GET /shop/a?b HTTP/1.1\r\n\r\n")];
+    let asked = "GET /internal HTTP/1.1\r\nX-Forwarded-Path: /shop/a?b\r\n\r\n";
+    assert_eq!(choose(&open, None, asked), Some((0, Evidence::Content)));
+}
+
+#[test]
+fn a_trace_goes_on_with_another_parent() {
+    let open = [
+        exchange(0, "GET /a HTTP/1.1\r\ntraceparent: 00-aaaa-1-01\r\n\r\n"),
+        exchange(1, "GET /a HTTP/1.1\r\ntraceparent: 00-bbbb-1-01\r\n\r\n"),
+    ];
+    let asked = "GET /a HTTP/1.1\r\ntraceparent: 00-bbbb-2-01\r\n\r\n";
+    assert_eq!(choose(&open, None, asked), Some((1, Evidence::Content)));
+    assert_eq!(
+        choose(&open, None, "GET /else HTTP/1.1\r\ntraceparent: 00-bbbb-2-01\r\n\r\n"),
+        Some((1, Evidence::Content))
+    );
+}
+
+#[test]
+fn a_thread_that_turns_to_many_at_once_does_not_do_it_for_one_client() {
+    let mut open = [exchange(0, "GET /a HTTP/1.1\r\n\r\n"), exchange(1, "GET /a HTTP/1.1\r\n\r\n")];
+    let asked = head("GET /a HTTP/1.1\r\n\r\n");
+    let lead = Some(Lead { client: Some(open[0].id), is_direct: true, after: None });
+    let asked = Asked { head: &asked, process: 7, lead, connected_for: None };
+    let mut pairing = Pairing::default();
+    for exchange in &open {
+        pairing.client_waits(7, exchange.request.head.as_ref().unwrap(), exchange.id);
+    }
+    let mut chosen = Vec::new();
+    for _ in 0..6 {
+        let find = |id: ExchangeId| {
+            open.iter().find(|exchange| exchange.id == id).map(|exchange| Candidate { exchange, client: "" })
+        };
+        let (id, _) = pairing.choose(asked, find).unwrap();
+        chosen.push(id.number);
+        open[id.number as usize].attempts.push(attempt());
+    }
+    assert_eq!(chosen[..3], [0, 0, 0], "a request and its copies");
+    assert!(chosen[3..].contains(&1), "{chosen:?}");
+}
+
+/// A client's exchange with this response, and the attempt that its thread heard of just before.
+fn is_passed_on(answer: &str, response: &str, path: &str) -> bool {
+    let respond = |text: &str| {
+        let mut exchange = exchange(0, "GET /a HTTP/1.1\r\n\r\n");
+        exchange.response.head = Some(Box::new(Head::parse(Side::Response, text.as_bytes()).unwrap()));
+        exchange.response.head_ns = Some(5);
+        exchange
+    };
+    let mut attempt = attempt();
+    attempt.path = Some(path.into());
+    attempt.answer = respond(answer).answer();
+    Pairing::is_passed_on(&attempt, &respond(response), false)
+}
+
+#[test]
+fn what_was_read_just_before_is_passed_on_unless_the_two_contradict_each_other() {
+    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Type: text/plain\r\n\r\n";
+    assert!(is_passed_on(answer, answer, "/a"));
+    assert!(is_passed_on(answer, answer, "/rewritten"));
+    let zipped = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: text/plain\r\n\r\n";
+    assert!(is_passed_on(answer, zipped, "/a"));
+    let refusal = "HTTP/1.1 403 Forbidden\r\nContent-Length: 9\r\nContent-Type: text/html\r\n\r\n";
+    assert!(!is_passed_on(answer, refusal, "/a"));
+    let anothers = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\nContent-Type: text/plain\r\n\r\n";
+    assert!(!is_passed_on(answer, anothers, "/a"));
+}
+
+#[test]
+fn an_upstream_exchange_of_nobodys_is_dropped_when_its_thread_turns_to_something_else() {
+    let mut pairing = Pairing::default();
+    let mut over = attempt();
+    over.ended_ns = Some(9);
+    let heard = Touch::Upstream { exchange: over.id, client: None, is_over: true };
+    assert_eq!(pairing.loosen(over.clone()), 0);
+    assert_eq!(pairing.touch(1, heard), 0);
+    assert_eq!(pairing.touch(1, heard), 0, "it is the same");
+    assert_eq!(pairing.touch(1, Touch::Client(7)), 1);
+    assert!(pairing.claim(over.id).is_none());
+}
+
+#[test]
+fn no_more_of_nobodys_are_kept_than_there_is_room_for() {
+    let mut pairing = Pairing::default();
+    let dropped: u64 = (0..LOOSE_MAX as u64 + 10)
+        .map(|number| {
+            let id = ExchangeId { socket: 9, number };
+            pairing.loosen(Attempt { told: number + 1, ..Attempt::new(id, Endpoint::Unix([].into()), 0) })
+        })
+        .sum();
+    assert_eq!((dropped, pairing.loose.len(), pairing.told.len()), (10, LOOSE_MAX, LOOSE_MAX));
+}
