@@ -1,7 +1,8 @@
 //! Named bounds of the kernel part. Sizes are bytes.
 
-/// Ring buffer: at 60,000 requests a second, with some 1.2 KiB of records each, this holds about 200 ms.
-pub const RING_BYTES: u32 = 16 * 1024 * 1024;
+/// Ring buffer: at 60,000 requests a second, with some 1.2 KiB of records each, this holds about 100 ms. The agent's
+/// memory counts it twice, as it is mapped twice in a row.
+pub const RING_BYTES: u32 = 8 * 1024 * 1024;
 
 /// Sampled bytes of a turn that carries requests: heads are in here, and nginx takes heads of up to 32 KiB with its
 /// usual `large_client_header_buffers`, so twice that leaves room for pipelined ones.

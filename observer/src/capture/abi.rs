@@ -1,6 +1,9 @@
-//! The agent's only unsafe code: a type of the shared ABI as a table's entry, and two calls of the kernel that aya does
-//! not make.
-#![allow(unsafe_code, reason = "aya asks for a promise that a type's bytes may be copied; bpf(2) has no safe wrapper")]
+//! The agent's only unsafe code: a type of the shared ABI as a table's entry, two calls of the kernel that aya does
+//! not make, and memory given back.
+#![allow(
+    unsafe_code,
+    reason = "aya asks for a promise that a type's bytes may be copied; bpf(2) and malloc_trim(3) have no safe wrapper"
+)]
 
 use std::ffi::CStr;
 use std::io;
@@ -111,6 +114,16 @@ pub fn link_multi_probe(
     };
     // SAFETY: path, places and cookies outlive the call; there are `count` of both.
     unsafe { bpf(BPF_LINK_CREATE, attributes.as_bytes()) }
+}
+
+/// Gives memory that is free back to the kernel: what was there only while the kernel part was loaded is several times
+/// what the agent needs.
+pub fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: no memory in use is touched, and it may be called from any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 /// # Safety

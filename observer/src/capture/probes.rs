@@ -3,12 +3,13 @@
 use std::env;
 use std::error::Error;
 use std::io;
+use std::thread::{self, ScopedJoinHandle};
 
 use anyhow::{Context, Result};
 use aya::programs::{BtfTracePoint, ProgramError};
 use aya::{Btf, Ebpf, EbpfLoader};
 
-use super::abi::OffsetWords;
+use super::abi::{self, OffsetWords};
 use super::functions::Functions;
 use super::offsets;
 use crate::host;
@@ -69,10 +70,11 @@ pub fn load() -> Result<(Ebpf, Functions)> {
     if !has_kernel_part() {
         return Err(LoadError::NoObject.into());
     }
-    let kernel = host::btf::Btf::load().context("the observer needs a kernel with BTF (CONFIG_DEBUG_INFO_BTF)")?;
-    let words = OffsetWords::from(offsets::read(&kernel).context("this kernel's structures are not as expected")?);
-    drop(kernel);
-    let btf = Btf::from_sys_fs().context("cannot read the kernel's BTF")?;
+    let (words, btf) = thread::scope(|scope| {
+        let words = scope.spawn(offset_words);
+        let btf = Btf::from_sys_fs().context("cannot read the kernel's BTF");
+        Ok::<_, anyhow::Error>((joined(words)?, btf?))
+    })?;
     let mut loader = EbpfLoader::new();
     // aya has no type for storage at tasks, and the agent needs none.
     loader.btf(Some(&btf)).override_global("OFFSETS", &words, true).allow_unsupported_maps();
@@ -82,11 +84,36 @@ pub fn load() -> Result<(Ebpf, Functions)> {
     let mut programs = loader
         .load(OBJECT)
         .map_err(|error| if is_denied(&error) { LoadError::NotPermitted.into() } else { anyhow::Error::from(error) })?;
-    for name in PROGRAMS {
-        program(&mut programs, name)?.load(name, &btf).map_err(|error| refusal(name, error))?;
-    }
+    load_programs(&mut programs, &btf)?;
+    drop(btf);
+    abi::give_back_memory();
     let functions = Functions::load(OBJECT, &mut programs)?;
     Ok((programs, functions))
+}
+
+fn offset_words() -> Result<OffsetWords> {
+    let kernel = host::btf::Btf::load().context("the observer needs a kernel with BTF (CONFIG_DEBUG_INFO_BTF)")?;
+    Ok(OffsetWords::from(offsets::read(&kernel).context("this kernel's structures are not as expected")?))
+}
+
+/// All at once: the kernel verifies for as many threads as there are, and that is most of the time until the observer
+/// is attached.
+fn load_programs(programs: &mut Ebpf, btf: &Btf) -> Result<()> {
+    thread::scope(|scope| {
+        let mut loads = Vec::new();
+        for (name, program) in programs.programs_mut() {
+            let Some(name) = PROGRAMS.into_iter().find(|known| *known == name) else { continue };
+            loads.push(scope.spawn(move || {
+                let program: &mut BtfTracePoint = program.try_into()?;
+                program.load(name, btf).map_err(|error| refusal(name, error))
+            }));
+        }
+        loads.into_iter().try_for_each(joined)
+    })
+}
+
+fn joined<T>(thread: ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+    thread.join().map_err(|_| anyhow::anyhow!("a thread that loads the kernel part panicked; its message is above"))?
 }
 
 /// The ring's size, where a test wants one that overflows.

@@ -71,9 +71,9 @@ mod tests {
 
     #[test]
     fn tables_are_told_from_other_descriptors() {
-        let ring = "pos:\t0\nmap_type:\t27\nmax_entries:\t16777216\nmemlock:\t16855384\nmap_id:\t7\n";
+        let ring = "pos:\t0\nmap_type:\t27\nmax_entries:\t8388608\nmemlock:\t8466776\nmap_id:\t7\n";
         let program = "pos:\t0\nprog_type:\t26\nmemlock:\t8192\nprog_id:\t9\n";
-        assert_eq!((table(ring), table(program)), (Some((7, 16_855_384)), None));
+        assert_eq!((table(ring), table(program)), (Some((7, 8_466_776)), None));
     }
 
     #[test]
