@@ -140,6 +140,18 @@ impl Agent {
         self.process.stderr()
     }
 
+    /// Waits until it holds signals back for later: from the first moments of its start on.
+    pub fn until_holding_signals(&mut self) -> Result<()> {
+        let status = format!("/proc/{}/status", self.pid());
+        until_true("the agent holds signals back", PATIENCE, || {
+            let ended = self.process.ended()?;
+            ensure!(ended.is_none(), "the agent ended at once: {ended:?}");
+            let status = fs::read_to_string(&status)?;
+            let held = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).context("no SigBlk")?;
+            Ok(u64::from_str_radix(held.trim(), 16)? != 0)
+        })
+    }
+
     /// Ends it by `signal`. Error unless it exits with code 0 within [`END_LIMIT`].
     pub fn end(&mut self, signal: Signal) -> Result<()> {
         let status = self.process.end(signal, END_LIMIT)?;

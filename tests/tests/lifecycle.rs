@@ -170,6 +170,17 @@ fn signals_end_the_agent_under_traffic_and_the_gateway_does_not_notice() -> Resu
 }
 
 #[test]
+fn an_agent_that_is_told_to_end_while_it_attaches_ends_cleanly() -> Result<()> {
+    let _alone = alone()?;
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut agent = Agent::spawn(&["name:no-such-gw"], &[])?;
+        agent.until_holding_signals()?;
+        agent.end(signal)?;
+    }
+    Ok(())
+}
+
+#[test]
 fn an_agent_that_finds_no_gateway_says_so_once_and_goes_on() -> Result<()> {
     let _alone = alone()?;
     let agent = Agent::watching(&["name:no-such-gw"])?;

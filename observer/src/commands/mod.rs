@@ -4,6 +4,7 @@ mod check;
 mod record;
 mod replay;
 mod run;
+mod signals;
 mod token;
 
 use std::process::ExitCode;

@@ -10,6 +10,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
+use super::signals::Held;
 use crate::agent::{self, Inbox, Sink, Stop};
 use crate::capture::{Capture, realtime_offset_ns};
 use crate::cli::{RunArgs, SurfaceArgs};
@@ -35,6 +36,7 @@ const SERVING_THREADS: usize = 2;
 /// What takes root comes first: addresses, files, the kernel part. Then it is given up, and only then are threads
 /// started and strangers' bytes read.
 pub fn run(args: &RunArgs) -> Result<ExitCode> {
+    let signals = Held::hold()?;
     let surface = &args.surface;
     if !surface.insecure {
         listen::check_exposed(&surface.listen, &surface.allow, surface.auth_file.is_some())?;
@@ -69,7 +71,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     privileges::keep_reading_files()?;
     serving_threads()?.block_on(async {
         observer.follow(background(in_use, super::kong_admin(&args.config), wanted)?);
-        serve(listeners, pages, observer).await
+        serve(listeners, pages, observer, signals).await
     })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -131,9 +133,10 @@ impl Observer {
 }
 
 /// Until a signal, or until the pipeline ends by itself.
-async fn serve(listeners: Vec<Bound>, pages: Pages, observer: Observer) -> Result<()> {
+async fn serve(listeners: Vec<Bound>, pages: Pages, observer: Observer, signals: Held) -> Result<()> {
     let Observer { thread, mut end, stop, .. } = observer;
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    signals.release()?;
     let mut result = None;
     let shutdown = async {
         tokio::select! {

@@ -201,20 +201,22 @@ impl Page<'_> {
     }
 
     fn histograms(&mut self, name: &str, series: &[Series], style: &Style) {
-        let bounds: Vec<String> =
-            series[0].1.get_histogram().get_bucket().iter().map(|bucket| (style.bound)(bucket.upper_bound())).collect();
+        let buckets = series[0].1.get_histogram().get_bucket().iter();
+        let bounds = buckets.map(|bucket| (style.bound)(bucket.upper_bound())).chain(["+Inf".to_owned()]);
+        let bounds: Vec<String> = bounds.map(|bound| format!("le=\"{bound}\"}} ")).collect();
+        let start = |block: &str| format!("{name}_bucket{{{block}{}", if block.is_empty() { "" } else { "," });
         if self.format == Format::OpenMetrics {
             // There the lines of a series stand together.
             for (block, metric) in series {
                 let histogram = metric.get_histogram();
-                self.buckets(name, block, histogram, &bounds, style.sparse);
+                self.buckets(&start(block), histogram, &bounds, style.sparse);
                 self.line(name, "_count", block, histogram.get_sample_count() as f64);
                 self.line(name, "_sum", block, histogram.get_sample_sum());
             }
             return;
         }
         for (block, metric) in series {
-            self.buckets(name, block, metric.get_histogram(), &bounds, style.sparse);
+            self.buckets(&start(block), metric.get_histogram(), &bounds, style.sparse);
         }
         for (block, metric) in series {
             let count = metric.get_histogram().get_sample_count();
@@ -226,17 +228,18 @@ impl Page<'_> {
         }
     }
 
-    fn buckets(&mut self, name: &str, block: &str, histogram: &Histogram, bounds: &[String], sparse: bool) {
-        let comma = if block.is_empty() { "" } else { "," };
+    /// Most lines of a page are these.
+    fn buckets(&mut self, start: &str, histogram: &Histogram, bounds: &[String], sparse: bool) {
         let counts = histogram.get_bucket().iter().map(|b| b.cumulative_count());
-        let all = std::iter::once(("+Inf", histogram.get_sample_count()));
-        let bounded = bounds.iter().map(String::as_str).zip(counts);
-        for (bound, count) in bounded.chain(all) {
+        let all = std::iter::once(histogram.get_sample_count());
+        for (bound, count) in bounds.iter().zip(counts.chain(all)) {
             if sparse && count == 0 {
                 continue;
             }
-            self.extend(&[name, "_bucket{", block, comma, "le=\"", bound, "\"} "]);
-            writeln!(self.text, "{count}").expect("a String takes any text");
+            self.text.push_str(start);
+            self.text.push_str(bound);
+            self.text.push_str(itoa::Buffer::new().format(count));
+            self.text.push('\n');
         }
     }
 
@@ -267,8 +270,15 @@ fn kind_name(kind: MetricType) -> &'static str {
     }
 }
 
+/// Below this, `f64` has every whole number.
+const MAX_EXACT: f64 = (1_u64 << 53) as f64;
+
 /// Whole numbers come out without a point, as `f64`'s own `Display` has it; only the infinities are spelt otherwise.
 fn push_number(text: &mut String, value: f64) {
+    if value.fract() == 0.0 && value.abs() < MAX_EXACT {
+        text.push_str(itoa::Buffer::new().format(value as i64));
+        return;
+    }
     let written = if value == f64::INFINITY {
         text.write_str("+Inf")
     } else if value == f64::NEG_INFINITY {
