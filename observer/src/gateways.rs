@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use crate::event::{Cookie, Endpoint, Opened, Process, ProcessChange, Role};
+use crate::snapshot::Gateway as Watched;
 
 /// Index of a gateway among those seen so far.
 pub type GatewayId = usize;
@@ -21,6 +22,7 @@ pub struct Gateways {
     listeners: FxHashMap<Cookie, Listener>,
     /// TCP listeners' cookies by network namespace and port.
     ports: FxHashMap<(u32, u16), Vec<Cookie>>,
+    is_changed: bool,
 }
 
 /// One gateway: a process tree that listens.
@@ -35,6 +37,12 @@ struct Gateway {
     places: Vec<(u32, Endpoint)>,
 }
 
+impl Gateway {
+    fn is_alive(&self) -> bool {
+        self.processes > 0 && !self.places.is_empty()
+    }
+}
+
 #[derive(Debug)]
 struct Listener {
     local: Endpoint,
@@ -45,6 +53,7 @@ struct Listener {
 impl Gateways {
     /// Takes a process's change.
     pub fn process(&mut self, event: &Process) {
+        self.is_changed = true;
         match &event.change {
             ProcessChange::Found { root, name } => {
                 let gateway = self.with_root(*root, name);
@@ -67,6 +76,7 @@ impl Gateways {
 
     /// Takes a listening socket; a process that nobody told of becomes a gateway by it.
     pub fn listening(&mut self, opened: &Opened) {
+        self.is_changed = true;
         let gateway = match self.processes.get(&opened.process) {
             Some(&gateway) => gateway,
             None => {
@@ -142,7 +152,21 @@ impl Gateways {
 
     /// Gateways that have processes and have been seen to listen.
     pub fn alive(&self) -> usize {
-        self.gateways.iter().filter(|gateway| gateway.processes > 0 && !gateway.places.is_empty()).count()
+        self.gateways.iter().filter(|gateway| gateway.is_alive()).count()
+    }
+
+    /// Those that have processes and have been seen to listen, if that changed since it was asked for last.
+    pub fn changed(&mut self) -> Option<Vec<Watched>> {
+        if !std::mem::take(&mut self.is_changed) {
+            return None;
+        }
+        let alive = self.gateways.iter().filter(|gateway| gateway.is_alive());
+        let watched = |gateway: &Gateway| Watched {
+            name: gateway.label.to_string(),
+            pid: gateway.root,
+            workers: (gateway.processes - 1).max(1),
+        };
+        Some(alive.map(watched).collect())
     }
 
     /// Gateways seen so far.

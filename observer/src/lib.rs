@@ -28,5 +28,6 @@ pub mod rules;
 pub mod config;
 pub mod attribution;
 pub mod metrics;
+pub mod snapshot;
 pub mod exposition;
 pub mod check;

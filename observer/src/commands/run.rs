@@ -19,6 +19,7 @@ use crate::exposition::auth::Auth;
 use crate::exposition::listen;
 use crate::exposition::plugins::Plugins;
 use crate::exposition::server::{self, Access, Bound, Limits, Pages, Readiness};
+use crate::exposition::snapshot::Snapshots;
 use crate::host::selector::Selection;
 use crate::kong_admin::KongAdmin;
 use crate::metrics::{ConfigAges, KongNode, MAX_GATEWAYS, MAX_SERVICES, MAX_STATUSES, OTHER, ProcessMetrics};
@@ -46,6 +47,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let plugins = Arc::new(plugins(surface, &in_use, account.as_ref())?);
     let pipeline = super::pipeline(&args.config, &in_use, realtime_offset_ns());
     let registry = pipeline.metrics().registry().clone();
+    let snapshots = Snapshots::new(pipeline.metrics().view());
     registry.register(Box::new(ProcessMetrics::default())).context("cannot tell of the observer's own process")?;
     let auth = surface.auth_file.as_deref().map(|file| Auth::open(file, &registry)).transpose()?;
     let access = Access { allow: surface.allow.clone(), trusted: surface.trust_proxy.clone() };
@@ -62,6 +64,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         text: super::text_options(&args.config),
         dialects: args.config.dialects.iter().map(|spoken| spoken.dialect).collect(),
         auth: auth.map(Arc::new),
+        snapshots,
         plugins: Arc::clone(&plugins),
     };
     let wanted = Wanted::of(&pipeline);

@@ -5,5 +5,6 @@ pub mod auth;
 pub mod listen;
 pub mod plugins;
 pub mod server;
+pub mod snapshot;
 mod status;
 mod watched;

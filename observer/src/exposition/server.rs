@@ -8,7 +8,7 @@ pub(super) mod answer;
 mod bind;
 mod body;
 mod connection;
-mod negotiate;
+pub(super) mod negotiate;
 mod pages;
 #[cfg(test)]
 mod tests;

@@ -31,6 +31,11 @@ impl Exchanges {
         }
     }
 
+    /// The families of single services.
+    pub(super) fn each(&self) -> &Level {
+        &self.each
+    }
+
     /// Adds one exchange; false when a limit put it under [`OTHER`].
     pub(super) fn count(&mut self, measured: &Measured) -> bool {
         let (all, each) = (&self.all, &self.each);
@@ -103,10 +108,10 @@ struct Gateway {
 }
 
 /// The three families of one level: all services together, or each for itself.
-struct Level {
-    bandwidth: Series<IntCounter>,
-    status: Series<IntCounter>,
-    latency: Series<Histogram>,
+pub(super) struct Level {
+    pub(super) bandwidth: Series<IntCounter>,
+    pub(super) status: Series<IntCounter>,
+    pub(super) latency: Series<Histogram>,
 }
 
 impl Level {

@@ -16,8 +16,9 @@ mod series;
 mod tests;
 mod today;
 mod upstreams;
+mod view;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use prometheus::{IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
@@ -29,6 +30,7 @@ use today::Today;
 use upstreams::Upstreams;
 
 use crate::pairing::Evidence;
+use crate::snapshot::Gateway;
 
 pub use dialect::{Dialect, NotADialect, Spoken, Switches};
 pub use measured::{ConnectionGauge, Measured, Source};
@@ -37,6 +39,7 @@ pub use process::ProcessMetrics;
 
 pub use own::ConfigAges;
 pub use upstreams::{Culprit, MAX_TARGETS, PHASES, Try};
+pub use view::View;
 
 /// Services that get their own series, over all gateways; about 8 KiB each (measured with one status). The rest share [`OTHER`].
 pub const MAX_SERVICES: usize = 1_000;
@@ -54,7 +57,7 @@ pub struct Options {
     pub per_gateway_label: bool,
     /// Services with their own series; [`MAX_SERVICES`] by default.
     pub max_services: usize,
-    /// Counts for the dialects 0.1 and 0.3.
+    /// Has the families of the dialects 0.1 and 0.3 in the registry. What they count is counted anyway, for [`View`].
     pub classic: bool,
     /// Counts for Kong 3.
     pub today: Option<Switches>,
@@ -80,7 +83,8 @@ impl Default for Options {
 /// All families, and the handles of the series met so far.
 pub struct Metrics {
     registry: Registry,
-    exchanges: Option<Exchanges>,
+    exchanges: Exchanges,
+    is_classic: bool,
     today: Option<Today>,
     node: Option<KongNode>,
     connections: IntGaugeVec,
@@ -89,16 +93,22 @@ pub struct Metrics {
     errors: IntCounter,
     own: Own,
     upstreams: Upstreams,
+    running: view::Gateways,
 }
 
 impl Metrics {
     /// All families at their start: without `per_gateway_label` the connection states at 0, errors at 0, no
     /// exchange and no datastore.
     pub fn new(options: Options) -> Metrics {
-        let registry = Registry::new();
+        let (registry, unprinted) = (Registry::new(), Registry::new());
         let per_gateway = options.per_gateway_label;
         let mut metrics = Metrics {
-            exchanges: options.classic.then(|| Exchanges::new(&registry, per_gateway, options.max_services)),
+            exchanges: Exchanges::new(
+                if options.classic { &registry } else { &unprinted },
+                per_gateway,
+                options.max_services,
+            ),
+            is_classic: options.classic,
             today: options.today.map(|switches| {
                 let limits = today::Limits { services: options.max_services, consumers: options.max_consumers };
                 Today::new(&registry, per_gateway, limits, options.node_id.clone(), switches)
@@ -122,6 +132,7 @@ impl Metrics {
             errors: register(&registry, IntCounter::new(METRIC_ERRORS.name, METRIC_ERRORS.help)),
             own: Own::new(&registry),
             upstreams: Upstreams::new(&registry),
+            running: view::Gateways::default(),
             registry,
         };
         if !per_gateway {
@@ -135,11 +146,16 @@ impl Metrics {
         &self.registry
     }
 
+    /// The numbers for whoever shows them another way than a scrape does; clones share the families.
+    pub fn view(&self) -> View {
+        View::of(self)
+    }
+
     /// Adds one exchange to Kong's families. [`Metrics::counted`] is for the caller to call, once for each exchange
     /// with or without a service.
     pub fn count(&mut self, measured: &Measured) {
         // Not `&&`: each counts for itself.
-        let is_within = self.exchanges.as_mut().is_none_or(|exchanges| exchanges.count(measured))
+        let is_within = (self.exchanges.count(measured) | !self.is_classic)
             & self.today.as_mut().is_none_or(|today| today.count(measured));
         if !is_within {
             self.own.limited.inc();
@@ -266,10 +282,10 @@ impl Metrics {
         self.own.unreadable.set(i64::try_from(connections).unwrap_or(i64::MAX));
     }
 
-    /// Sets `observer_gateways`.
-    pub fn gateways(&self, observed: usize) {
-        let observed = i64::try_from(observed).unwrap_or(i64::MAX);
-        self.own.gateways.set(observed);
+    /// Sets `observer_gateways`, and which they are.
+    pub fn gateways(&self, running: Vec<Gateway>) {
+        self.own.gateways.set(i64::try_from(running.len()).unwrap_or(i64::MAX));
+        *self.running.write().unwrap_or_else(PoisonError::into_inner) = running;
     }
 
     /// The gauge of the configuration's age, for whoever reads the configuration.

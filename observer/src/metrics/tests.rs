@@ -1,9 +1,11 @@
 mod today;
+mod view;
 
 use std::sync::Arc;
 
 use super::{MAX_GATEWAYS, MAX_STATUSES, Measured, Metrics, OTHER, Options, Source};
 use crate::exposition::text;
+use crate::snapshot::Gateway;
 
 fn measured(service: &str, status: u16) -> Measured {
     Measured {
@@ -171,7 +173,7 @@ fn each_own_counter_feeds_its_family() {
     metrics.begun();
     metrics.counted();
     metrics.pair(crate::pairing::Evidence::WayBack, 1);
-    metrics.gateways(3);
+    metrics.gateways(vec![Gateway::default(); 3]);
     for (key, expected) in [
         ("observer_unattributed_requests_total{code=\"404\"}", 1),
         ("observer_internal_requests_total", 1),

@@ -89,17 +89,17 @@ impl Culprit {
 }
 
 pub(super) struct Upstreams {
-    families: Families,
+    pub(super) families: Families,
     services: FxHashMap<Arc<str>, Service>,
     targets: usize,
 }
 
-struct Families {
-    requests: Series<IntCounter>,
-    retries: Series<IntCounter>,
-    failures_in_a_row: Series<IntGauge>,
+pub(super) struct Families {
+    pub(super) requests: Series<IntCounter>,
+    pub(super) retries: Series<IntCounter>,
+    pub(super) failures_in_a_row: Series<IntGauge>,
     phase_ms: Series<Histogram>,
-    failures: Series<IntCounter>,
+    pub(super) failures: Series<IntCounter>,
 }
 
 struct Service {

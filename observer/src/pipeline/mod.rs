@@ -230,7 +230,9 @@ impl Pipeline {
         self.gauge.publish(&self.gateways, &mut self.metrics);
         self.metrics.open(self.open);
         self.metrics.unreadable(self.unreadable);
-        self.metrics.gateways(self.gateways.alive());
+        if let Some(running) = self.gateways.changed() {
+            self.metrics.gateways(running);
+        }
         self.metrics.datastore(self.datastore.is_reachable());
     }
 

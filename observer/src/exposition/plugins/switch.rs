@@ -25,6 +25,12 @@ impl Switch {
         self.version.fetch_add(1, Ordering::Release);
     }
 
+    /// Whether anything is counted.
+    pub fn is_on(&self) -> bool {
+        let current = self.enabled.lock().unwrap_or_else(PoisonError::into_inner);
+        current.everywhere || !current.services.is_empty()
+    }
+
     /// What is enabled if that is not the version already `seen`, which is brought up to date.
     pub fn changed(&self, seen: &mut u64) -> Option<Enabled> {
         if self.version.load(Ordering::Acquire) == *seen {

@@ -193,6 +193,7 @@ mod tests {
     use super::super::{Pages, Readiness, pages};
     use super::*;
     use crate::exposition::plugins::Plugins;
+    use crate::exposition::snapshot::Snapshots;
     use crate::exposition::text;
     use crate::metrics::{Dialect, Metrics, Options};
 
@@ -226,7 +227,8 @@ mod tests {
         let (mut client, io) = duplex(64 * 1024);
         let listener = Starved { failures: AtomicUsize::new(5), connection: Mutex::new(Some(io)) };
         let (_, readiness) = watch::channel(Readiness::Ready);
-        let registry = Metrics::new(Options::default()).registry().clone();
+        let metrics = Metrics::new(Options::default());
+        let (registry, snapshots) = (metrics.registry().clone(), Snapshots::new(metrics.view()));
         let plugins = Arc::new(Plugins::open(None, false, Vec::new()).unwrap());
         let pages = Pages {
             registry,
@@ -234,6 +236,7 @@ mod tests {
             text: text::Options { own_metrics: false, ..text::Options::default() },
             dialects: vec![Dialect::First],
             auth: None,
+            snapshots,
             plugins,
         };
         let (_stop, stopped) = watch::channel(());

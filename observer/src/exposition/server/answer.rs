@@ -16,7 +16,7 @@ pub const CONTENT_TYPE: &str = "text/plain; charset=UTF-8";
 pub const OPEN_METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Content type of JSON, spelt as Kong spells it.
-const JSON: &str = "application/json; charset=utf-8";
+pub(in crate::exposition) const JSON: &str = "application/json; charset=utf-8";
 
 pub(in crate::exposition) fn plain(status: StatusCode, body: impl Into<Vec<u8>>) -> Answer {
     typed(status, CONTENT_TYPE, body.into())

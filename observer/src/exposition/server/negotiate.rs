@@ -19,7 +19,7 @@ pub(super) fn format(headers: &HeaderMap) -> Format {
 }
 
 /// Whether gzip may be sent.
-pub(super) fn takes_gzip(headers: &HeaderMap) -> bool {
+pub(in crate::exposition) fn takes_gzip(headers: &HeaderMap) -> bool {
     let (mut gzip, mut any) = (None, None);
     each(headers, &ACCEPT_ENCODING, |coding, _, quality| match coding {
         "gzip" | "x-gzip" => gzip = Some(quality),

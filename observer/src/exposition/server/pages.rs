@@ -19,6 +19,7 @@ use super::connection::Answers;
 use super::negotiate;
 use crate::exposition::auth::{Auth, Denied, Role};
 use crate::exposition::plugins::{self, Plugins};
+use crate::exposition::snapshot::Snapshots;
 use crate::exposition::status::status;
 use crate::exposition::text::{self, Format};
 use crate::metrics::Dialect;
@@ -46,6 +47,8 @@ pub struct Pages {
     /// The users; without any, everyone whom the listener's rules let in may read, and nobody change, save through a
     /// private UNIX socket.
     pub auth: Option<Arc<Auth>>,
+    /// What `/snapshot` is made of.
+    pub snapshots: Snapshots,
     /// What is enabled.
     pub plugins: Arc<Plugins>,
 }
@@ -106,6 +109,8 @@ enum Page<'a> {
     Root,
     Ready,
     Metrics,
+    /// The metrics as JSON.
+    Snapshot,
     /// nginx's `stub_status`.
     Status,
     Plugins,
@@ -119,6 +124,7 @@ impl<'a> Page<'a> {
             "/" => Some(Page::Root),
             "/ready" => Some(Page::Ready),
             "/metrics" => Some(Page::Metrics),
+            "/snapshot" => Some(Page::Snapshot),
             "/nginx_status" => Some(Page::Status),
             "/plugins" => Some(Page::Plugins),
             _ => path.strip_prefix("/plugins/").filter(|id| !id.is_empty() && !id.contains('/')).map(Page::Plugin),
@@ -128,7 +134,7 @@ impl<'a> Page<'a> {
     /// Its methods, as the `Allow` header lists them.
     fn methods(self) -> &'static str {
         match self {
-            Page::Root | Page::Ready | Page::Metrics | Page::Status => "GET, HEAD",
+            Page::Root | Page::Ready | Page::Metrics | Page::Snapshot | Page::Status => "GET, HEAD",
             Page::Plugins => "GET, HEAD, POST",
             Page::Plugin(_) => "GET, HEAD, PATCH, DELETE",
         }
@@ -136,6 +142,11 @@ impl<'a> Page<'a> {
 
     fn has(self, method: &Method) -> bool {
         self.methods().split(", ").any(|own| own == method.as_str())
+    }
+
+    /// What a gateway's route is made for.
+    fn is_numbers(self) -> bool {
+        matches!(self, Page::Metrics | Page::Snapshot)
     }
 
     /// Root and readiness tell nothing that is worth a token.
@@ -167,6 +178,7 @@ impl Pages {
             Page::Root => plain(StatusCode::OK, "Kong Prometheus exporter, visit /metrics"),
             Page::Ready => self.ready(),
             Page::Metrics => self.metrics(asked),
+            Page::Snapshot => self.snapshots.answer(self.plugins.switch().is_on(), &asked.headers),
             Page::Status => plain(StatusCode::OK, status(&self.registry.gather())),
             Page::Plugins if asked.is_change() => self.change(asked, None, body, limits).await,
             Page::Plugin(id) if asked.is_change() => self.change(asked, Some(id), body, limits).await,
@@ -199,7 +211,7 @@ impl Pages {
             return Ok(());
         }
         let needed = if is_change { Role::Admin } else { Role::Metrics };
-        // Through a gateway's route nothing but the metrics is open, whatever the route's path lets through.
+        // Through a gateway's route nothing but the numbers is open, whatever the route's path lets through.
         let is_open = page.is_open() && !is_forwarded(&asked.headers);
         let users = self.auth.as_deref().filter(|_| is_change || !asked.peer.rules.reads_openly());
         match users {
@@ -209,7 +221,7 @@ impl Pages {
                 StatusCode::FORBIDDEN,
                 "changes need an admin token: start the observer with --auth-file, or use a UNIX socket of mode 0600",
             )),
-            None if page != Page::Metrics && !asked.peer.rules.lists(&asked.path) && is_forwarded(&asked.headers) => {
+            None if !page.is_numbers() && !asked.peer.rules.lists(&asked.path) && is_forwarded(&asked.headers) => {
                 Err(not_found())
             }
             None => Ok(()),

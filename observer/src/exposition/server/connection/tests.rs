@@ -13,6 +13,7 @@ use super::super::pages;
 use super::*;
 use crate::exposition::plugins::Plugins;
 use crate::exposition::server::{Pages, Readiness};
+use crate::exposition::snapshot::Snapshots;
 use crate::exposition::text;
 use crate::metrics::{Dialect, Metrics, Options};
 
@@ -27,7 +28,8 @@ struct Client {
 /// Neither direction holds more than `pipe_bytes`.
 fn connected(pipe_bytes: usize) -> Client {
     let (_, readiness) = watch::channel(Readiness::Ready);
-    let registry = Metrics::new(Options::default()).registry().clone();
+    let metrics = Metrics::new(Options::default());
+    let (registry, snapshots) = (metrics.registry().clone(), Snapshots::new(metrics.view()));
     let plugins = Arc::new(Plugins::open(None, false, Vec::new()).unwrap());
     let pages = Pages {
         registry,
@@ -35,6 +37,7 @@ fn connected(pipe_bytes: usize) -> Client {
         text: text::Options { own_metrics: false, ..text::Options::default() },
         dialects: vec![Dialect::First],
         auth: None,
+        snapshots,
         plugins,
     };
     let (pipe, io) = duplex(pipe_bytes);

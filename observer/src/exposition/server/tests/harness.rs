@@ -14,6 +14,7 @@ use super::super::{Access, Limits, Pages, Readiness, bind, serve};
 use crate::exposition::auth::Auth;
 use crate::exposition::listen::Listen;
 use crate::exposition::plugins::Plugins;
+use crate::exposition::snapshot::Snapshots;
 use crate::exposition::text;
 use crate::metrics::{Dialect, Metrics, Options, Switches};
 
@@ -82,8 +83,16 @@ impl Setup<'_> {
         let services = self.services.iter().map(|name| (*name).into()).collect();
         let plugins = Arc::new(Plugins::open(self.state_dir, self.start_disabled, services).unwrap());
         let text = text::Options { own_metrics: self.own_metrics, ..text::Options::default() };
-        let pages =
-            Pages { registry, readiness: receiver, text, dialects: self.dialects, auth, plugins: Arc::clone(&plugins) };
+        let snapshots = Snapshots::new(metrics.view());
+        let pages = Pages {
+            registry,
+            readiness: receiver,
+            text,
+            dialects: self.dialects,
+            auth,
+            snapshots,
+            plugins: Arc::clone(&plugins),
+        };
         let listeners: Vec<Listen> = self.listen.iter().map(|text| text.parse().unwrap()).collect();
         let bound = bind(&listeners, &self.access).unwrap();
         let addresses = bound.iter().filter_map(|bound| bound.local_addr()).collect();

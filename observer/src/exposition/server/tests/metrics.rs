@@ -7,6 +7,7 @@ use flate2::read::GzDecoder;
 use super::fill;
 use super::harness::{Setup, ask, connect, served, served_at};
 use crate::metrics::{ConnectionGauge, Dialect};
+use crate::snapshot::Snapshot;
 
 const OPEN: &str = "Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n";
 
@@ -88,4 +89,30 @@ fn nginx_status_is_for_this_host_unless_listed() {
     let address = super::harness::loopback(listed.addresses[0].port());
     assert_eq!(ask(address, "GET /nginx_status").body, EMPTY_STATUS);
     assert_eq!(ask(address, "GET /metrics").code(), 404);
+}
+
+#[test]
+fn a_snapshot_is_the_metrics_as_json_by_the_same_rules() {
+    let mut served = served(1);
+    fill(&mut served.metrics);
+    let answer = served.ask("GET /snapshot");
+    assert_eq!(answer.code(), 200, "{}", answer.body);
+    for line in ["Content-Type: application/json; charset=utf-8", "Cache-Control: no-store"] {
+        assert!(answer.has(line), "{}", answer.head);
+    }
+    let read: Snapshot = serde_json::from_str(&answer.body).unwrap();
+    assert_eq!((read.version.as_str(), read.enabled), (env!("CARGO_PKG_VERSION"), true));
+    assert!(read.time_ms >= read.started_ms as f64 && read.observer.resident_bytes > 0, "{read:?}");
+    assert_eq!(read.services, served.metrics.view().snapshot().services);
+    assert!(!read.services.is_empty());
+    assert_eq!(served.ask("POST /snapshot").code(), 405);
+    let gzip = served.ask_with("HEAD /snapshot", "Accept-Encoding: gzip\r\n");
+    assert!(gzip.has("Content-Encoding: gzip"), "{}", gzip.head);
+    // A gateway passes it on like the metrics, and nothing else.
+    for (path, code) in [("/metrics", 200), ("/snapshot", 200), ("/plugins", 404)] {
+        assert_eq!(served.ask_with(&format!("GET {path}"), "X-Forwarded-For: 10.0.0.1\r\n").code(), code, "{path}");
+    }
+    assert_eq!(served_at("127.0.0.1:0,paths=/metrics").ask("GET /snapshot").code(), 404);
+    let off = Setup { start_disabled: true, ..Setup::default() }.serve().ask("GET /snapshot");
+    assert!(!serde_json::from_str::<Snapshot>(&off.body).unwrap().enabled);
 }
