@@ -1,5 +1,7 @@
 //! The command line.
 
+mod asking;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,6 +16,8 @@ use crate::host::selector::Selector;
 use crate::kong_admin::AdminUrl;
 use crate::metrics::Spoken;
 use crate::privileges::{Account, PrivilegeError};
+
+pub use self::asking::{AgentArgs, TailArgs};
 
 /// Watches an API gateway from outside and serves its Kong metrics.
 #[derive(Debug, Parser)]
@@ -31,6 +35,7 @@ const EXAMPLES: &str = "\
 Examples:
   observer                                        every nginx, openresty or kong on this host
   observer --gateway port:8000 --kong-config kong.yml
+  observer tail --url unix:/run/observer.sock     every exchange as it ends
   observer check                                  what this host allows
   observer record traffic.rec --for 30s && observer replay traffic.rec";
 
@@ -41,6 +46,8 @@ pub enum Command {
     Run(RunArgs),
     /// Show row by row what this host allows
     Check,
+    /// Print every exchange as it ends, like an access log; needs the role admin
+    Tail(TailArgs),
     /// Write what happens to a file, without secrets
     Record(RecordArgs),
     /// Print the metrics that a recorded file gives

@@ -1,27 +1,22 @@
 //! Kong's Admin API as a source of services: read at the start, and again and again in the background.
 
 mod node;
-mod tls;
 
 use std::fmt;
-use std::future::poll_fn;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::Duration;
 
-use hyper::body::{Body, Incoming};
-use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::header::{HOST, HeaderValue, SERVER};
-use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use hyper::body::Incoming;
+use hyper::header::SERVER;
+use hyper::{Response, StatusCode};
 use tokio::time::{sleep, timeout};
 
+use crate::client::{self, Client, ClientError, runtime};
 use crate::config::kong_admin::{Lists, Page, admin_ports, config};
-use crate::config::{Config, ConfigError, Endpoint, Url};
+use crate::config::{Config, ConfigError};
 use crate::reload::Message;
 
 /// Between the end of one reading and the next.
@@ -39,15 +34,9 @@ const PAGES_MAX: usize = 10_000;
 /// An answer with more bytes is refused: a page has some 1,000 bytes an entity.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
-/// The root of an Admin API.
+/// The root of an Admin API, over http or https.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AdminUrl {
-    is_encrypted: bool,
-    host: String,
-    port: u16,
-    /// Before every path of the API; without a slash at its end.
-    path: String,
-}
+pub struct AdminUrl(client::Url);
 
 /// A text that is no [`AdminUrl`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -91,24 +80,14 @@ impl FromStr for AdminUrl {
     type Err = NotAnAdminUrl;
 
     fn from_str(text: &str) -> Result<Self, NotAnAdminUrl> {
-        let url: Url = text.parse().map_err(|_| NotAnAdminUrl)?;
-        let path = url.path.unwrap_or_default().trim_end_matches('/').to_owned();
-        let is_encrypted = match url.protocol.as_str() {
-            "http" => false,
-            "https" => true,
-            _ => return Err(NotAnAdminUrl),
-        };
-        match url.endpoint {
-            Endpoint::Tcp { host, port } => Ok(Self { is_encrypted, host: host.to_string(), port, path }),
-            Endpoint::Unix(_) => Err(NotAnAdminUrl),
-        }
+        let url: client::Url = text.parse().map_err(|_| NotAnAdminUrl)?;
+        if url.is_unix() { Err(NotAnAdminUrl) } else { Ok(Self(url)) }
     }
 }
 
 impl fmt::Display for AdminUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.is_encrypted { "https" } else { "http" };
-        write!(f, "{scheme}://{}{}", Endpoint::tcp(&self.host, self.port), self.path)
+        self.0.fmt(f)
     }
 }
 
@@ -135,7 +114,7 @@ impl KongAdmin {
     }
 
     async fn read_all(&self) -> Result<Config, AdminError> {
-        let mut session = Session { admin: self, token: self.token()?, sender: None, is_before_3: false };
+        let mut session = self.session()?;
         // Routes first: those that are made meanwhile lead to no service that is missing.
         let routes = session.list("/routes").await?;
         let services = session.list("/services").await?;
@@ -152,13 +131,18 @@ impl KongAdmin {
         Ok(Config { admin_ports, ..config })
     }
 
-    fn token(&self) -> Result<Option<HeaderValue>, AdminError> {
-        let Some(path) = &self.token_file else { return Ok(None) };
-        let bad = |reason: String| AdminError::Token { file: path.display().to_string(), reason };
-        let text = std::fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
-        let mut token = HeaderValue::from_str(text.trim()).map_err(|error| bad(error.to_string()))?;
-        token.set_sensitive(true);
-        Ok(Some(token))
+    fn session(&self) -> Result<Session<'_>, AdminError> {
+        let client = Client::new(&self.url.0, self.token_file.as_deref(), self.ca_file.as_deref());
+        Ok(Session { admin: self, client: client.map_err(|error| self.failed(error))?, is_before_3: false })
+    }
+
+    fn failed(&self, error: ClientError) -> AdminError {
+        match error {
+            ClientError::Away(reason) => self.away(reason),
+            ClientError::Token { file, reason } => AdminError::Token { file, reason },
+            ClientError::Tls { host, ca, reason } => AdminError::Tls { host, ca, reason },
+            ClientError::NoAuthorities => AdminError::NoAuthorities,
+        }
     }
 
     fn away(&self, reason: impl fmt::Display) -> AdminError {
@@ -169,8 +153,7 @@ impl KongAdmin {
 /// One reading, over one connection as long as Kong keeps it.
 struct Session<'a> {
     admin: &'a KongAdmin,
-    token: Option<HeaderValue>,
-    sender: Option<SendRequest<String>>,
+    client: Client,
     /// What Kong says of itself.
     is_before_3: bool,
 }
@@ -205,13 +188,11 @@ impl Session<'_> {
     }
 
     async fn get(&mut self, target: &str) -> Result<String, AdminError> {
-        let away = |error: hyper::Error| self.admin.away(error);
-        let mut sender = self.sender().await?;
-        let response = sender.send_request(self.request(target)?).await.map_err(away)?;
+        let response = self.client.get(target).await.map_err(|error| self.admin.failed(error))?;
         let status = response.status();
         self.is_before_3 = is_before_3(&response);
-        let body = body(response.into_body()).await.map_err(|reason| self.admin.away(reason))?;
-        self.sender = Some(sender);
+        let body = client::text(response.into_body(), ANSWER_BYTES_MAX).await;
+        let body = body.map_err(|reason| self.admin.away(reason))?;
         let next = match status {
             StatusCode::OK => return Ok(body),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
@@ -221,44 +202,6 @@ impl Session<'_> {
         };
         Err(AdminError::Refused { url: self.admin.url.clone(), status, target: target.to_owned(), next })
     }
-
-    /// That of the answer before, unless Kong has closed its connection since.
-    async fn sender(&mut self) -> Result<SendRequest<String>, AdminError> {
-        if let Some(mut sender) = self.sender.take()
-            && sender.ready().await.is_ok()
-        {
-            return Ok(sender);
-        }
-        self.connect().await
-    }
-
-    async fn connect(&self) -> Result<SendRequest<String>, AdminError> {
-        let AdminUrl { host, port, is_encrypted, .. } = &self.admin.url;
-        let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(|error| self.admin.away(error))?;
-        let stream: Box<dyn tls::Stream> = if *is_encrypted {
-            Box::new(tls::encrypted(stream, host, self.admin.ca_file.as_deref()).await?)
-        } else {
-            Box::new(stream)
-        };
-        let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| self.admin.away(error))?;
-        // Its errors are the requests' errors too.
-        tokio::spawn(async move { connection.await.unwrap_or_default() });
-        Ok(sender)
-    }
-
-    fn request(&self, target: &str) -> Result<Request<String>, AdminError> {
-        let AdminUrl { host, port, path, .. } = &self.admin.url;
-        let request = Request::get(format!("{path}{target}")).header(HOST, Endpoint::tcp(host, *port).to_string());
-        let request = match &self.token {
-            Some(token) => request.header("Kong-Admin-Token", token),
-            None => request,
-        };
-        request.body(String::new()).map_err(|error| self.admin.away(format!("{target:?}: {error}")))
-    }
-}
-
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 /// `Server: kong/2.8.1`; today's where it says nothing.
@@ -266,19 +209,6 @@ fn is_before_3(response: &Response<Incoming>) -> bool {
     let server = response.headers().get(SERVER).and_then(|value| value.to_str().ok());
     let version = server.and_then(|server| server.strip_prefix("kong/"));
     version.is_some_and(|version| ["0.", "1.", "2."].iter().any(|old| version.starts_with(old)))
-}
-
-async fn body(mut body: Incoming) -> Result<String, String> {
-    let mut bytes = Vec::new();
-    while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
-        if let Ok(data) = frame.map_err(|error| error.to_string())?.into_data() {
-            bytes.extend_from_slice(&data);
-        }
-        if bytes.len() > ANSWER_BYTES_MAX {
-            return Err(format!("an answer has more than {ANSWER_BYTES_MAX} bytes"));
-        }
-    }
-    String::from_utf8(bytes).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! The subcommands.
 
+mod ask;
 mod check;
 mod record;
 mod replay;
 mod run;
 mod signals;
+mod tail;
 mod token;
 
 use std::process::ExitCode;
@@ -13,6 +15,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use sha2::{Digest as _, Sha256};
 
+use self::ask::AskError;
 use crate::cli::{Cli, Command, ConfigArgs};
 use crate::config::{ConfigError, Sources};
 use crate::exposition::auth::AuthError;
@@ -34,6 +37,7 @@ pub fn main(cli: Cli) -> ExitCode {
     let result = match cli.command.unwrap_or(Command::Run(cli.run)) {
         Command::Run(args) => run::run(&args),
         Command::Check => check::check(),
+        Command::Tail(args) => tail::tail(&args),
         Command::Record(args) => record::record(&args),
         Command::Replay(args) => replay::replay(&args),
         Command::Token(args) => token::token(&args),
@@ -50,6 +54,7 @@ fn is_bad_input(error: &anyhow::Error) -> bool {
         || error.is::<Exposed>()
         || error.is::<AuthError>()
         || error.is::<StateError>()
+        || matches!(error.downcast_ref(), Some(AskError::Own { .. }))
         || matches!(error.downcast_ref(), Some(PrivilegeError::NoUser(_) | PrivilegeError::NotRoot))
         || is_of_tls()
 }

@@ -28,6 +28,7 @@ use crate::priority;
 use crate::privileges::{self, Account};
 use crate::reload::{self, InUse, Message, Outlets};
 use crate::resolver;
+use crate::tail::Hub;
 
 /// Threads that serve: a scrape is encoded on one while another answers.
 const SERVING_THREADS: usize = 2;
@@ -45,9 +46,10 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let account = args.privileges.account()?;
     let in_use = super::load(&args.config)?;
     let plugins = Arc::new(plugins(surface, &in_use, account.as_ref())?);
-    let pipeline = super::pipeline(&args.config, &in_use, realtime_offset_ns());
+    let mut pipeline = super::pipeline(&args.config, &in_use, realtime_offset_ns());
     let registry = pipeline.metrics().registry().clone();
-    let snapshots = Snapshots::new(pipeline.metrics().view());
+    let (snapshots, tail) = (Snapshots::new(pipeline.metrics().view()), Hub::new(&registry));
+    pipeline.tell(tail.wanted());
     registry.register(Box::new(ProcessMetrics::default())).context("cannot tell of the observer's own process")?;
     let auth = surface.auth_file.as_deref().map(|file| Auth::open(file, &registry)).transpose()?;
     let access = Access { allow: surface.allow.clone(), trusted: surface.trust_proxy.clone() };
@@ -65,10 +67,11 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         dialects: args.config.dialects.iter().map(|spoken| spoken.dialect).collect(),
         auth: auth.map(Arc::new),
         snapshots,
+        tail: Arc::clone(&tail),
         plugins: Arc::clone(&plugins),
     };
     let wanted = Wanted::of(&pipeline);
-    let switched = Switched { pipeline, plugins, seen: 0, has_told_limit: false };
+    let switched = Switched { pipeline, plugins, tail, seen: 0, has_told_limit: false };
     let observer = Observer::start(capture, selection, switched, readiness)?;
     usual_priority.restore();
     privileges::keep_reading_files()?;
@@ -141,6 +144,7 @@ async fn serve(listeners: Vec<Bound>, pages: Pages, observer: Observer, signals:
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     signals.release()?;
     let mut result = None;
+    let tail = Arc::clone(&pages.tail);
     let shutdown = async {
         tokio::select! {
             _ = interrupt.recv() => {}
@@ -148,6 +152,7 @@ async fn serve(listeners: Vec<Bound>, pages: Pages, observer: Observer, signals:
             early = &mut end => result = early.ok(),
         }
         stop.ask();
+        tail.close();
     };
     for listener in &listeners {
         log::info!("serving {listener}");
@@ -196,6 +201,7 @@ fn background(in_use: InUse, kong_admin: Option<KongAdmin>, wanted: Wanted) -> R
 struct Switched {
     pipeline: Pipeline,
     plugins: Arc<Plugins>,
+    tail: Arc<Hub>,
     /// The switch's version.
     seen: u64,
     has_told_limit: bool,
@@ -222,6 +228,7 @@ impl Sink for Switched {
                  gateways): the rest counts as \"{OTHER}\", as much as observer_series_limited_total says"
             );
         }
+        self.tail.send(self.pipeline.take_entries());
         self.pipeline.round()
     }
 

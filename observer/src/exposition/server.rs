@@ -10,6 +10,7 @@ mod body;
 mod connection;
 pub(super) mod negotiate;
 mod pages;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod throttle;

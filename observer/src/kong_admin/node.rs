@@ -81,7 +81,7 @@ impl KongAdmin {
     }
 
     pub(super) async fn tell_once(&self, node: &KongNode) -> Result<(), AdminError> {
-        let mut session = Session { admin: self, token: self.token()?, sender: None, is_before_3: false };
+        let mut session = self.session()?;
         let root: Root = session.json("/").await?;
         node.version(root.version);
         if node.tells_health() {

@@ -1,6 +1,6 @@
 //! What becomes of the clients' exchanges.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::attribution::{Attributed, Peer, RequestFacts, Scheme, UpstreamFacts};
@@ -14,11 +14,13 @@ use crate::rules::{self, Known};
 use crate::verdict::{Rule, Verdict};
 
 use super::Pipeline;
+use super::telling::Told;
 
 /// By what way a request came in.
 #[derive(Clone, Copy)]
 struct Entrance {
     network: u32,
+    client: Option<IpAddr>,
     local: Option<SocketAddr>,
     scheme: Scheme,
 }
@@ -142,6 +144,7 @@ impl Pipeline {
         let (gateway, is_internal) = (connection.gateway, connection.is_internal);
         let entrance = Entrance {
             network: connection.opened.network,
+            client: connection.opened.remote.ip().map(|remote| remote.ip()),
             local: connection.opened.local.ip(),
             scheme: if connection.is_tls() { Scheme::Https } else { Scheme::Http },
         };
@@ -180,30 +183,36 @@ impl Pipeline {
             Attributed::Service { service, .. } => Some(&**service),
             Attributed::Unattributed => None,
         };
+        let has_service = service.is_some();
         if !self.enabled.counts(service) {
             return self.metrics.filtered("disabled", 1);
         }
-        let (service, route) = match attributed {
-            Attributed::Service { service, route } => (service, route),
-            Attributed::Unattributed => {
-                self.metrics.unattributed(status);
-                if !self.options.counts_unmatched {
-                    return self.metrics.filtered("unattributed", 1);
-                }
-                (Arc::default(), None)
+        let is_left_out = !has_service && !self.options.counts_unmatched;
+        if !has_service {
+            self.metrics.unattributed(status);
+        }
+        if is_left_out {
+            self.metrics.filtered("unattributed", 1);
+            if !self.is_told() {
+                return;
             }
-        };
-        self.metrics.counted();
+        }
         let (request_bytes, known) = rules::request_bytes(exchange, rule);
+        let measured = Measured { request_bytes, ..self.measure(exchange, status, gateway, attributed) };
+        let culprit = rules::culprit(exchange, status, rule, ending);
+        self.tell_of(&measured, &Told { exchange, gateway, client: entrance.client, culprit, has_service });
+        if is_left_out {
+            return;
+        }
+        self.metrics.counted();
         match known {
             Known::Told => {}
             Known::Inferred(rule) => self.metrics.inferred(rule.name()),
             Known::Uncertain(reason) => self.metrics.uncertain(reason.name()),
         }
-        let measured = Measured { request_bytes, route, ..self.measure(exchange, status, gateway, service) };
         self.metrics.count(&measured);
         self.metrics.tried(&measured.service, exchange.tries().map(measured_try));
-        if let Some(culprit) = rules::culprit(exchange, status, rule, ending) {
+        if let Some(culprit) = culprit {
             self.metrics.failed(&measured.service, culprit);
         }
     }
@@ -213,7 +222,11 @@ impl Pipeline {
         is_at(&self.options.ignored_ports) || is_at(&self.options.admin_ports)
     }
 
-    fn measure(&self, exchange: &Exchange, status: u16, gateway: GatewayId, service: Arc<str>) -> Measured {
+    fn measure(&self, exchange: &Exchange, status: u16, gateway: GatewayId, attributed: Attributed) -> Measured {
+        let (service, route) = match attributed {
+            Attributed::Service { service, route } => (service, route),
+            Attributed::Unattributed => (Arc::default(), None),
+        };
         let began_ns = exchange.request.began_ns.unwrap_or_default();
         let request_ms = self.milliseconds(began_ns, exchange.ended_ns());
         let waits = exchange.upstream_waits().map(|(from, to)| self.milliseconds(from, to));
@@ -221,7 +234,7 @@ impl Pipeline {
         Measured {
             service,
             gateway: self.options.per_gateway_label.then(|| self.gateways.label(gateway)),
-            route: None,
+            route,
             source: if exchange.tries().next_back().is_some_and(|attempt| attempt.answer.header_ns.is_some()) {
                 Source::Service
             } else {

@@ -10,6 +10,7 @@ mod internal;
 mod joining;
 mod journal;
 mod names;
+mod telling;
 #[cfg(test)]
 mod tests;
 mod upstreams;
@@ -38,6 +39,7 @@ use internal::Internal;
 use joining::Held;
 use journal::Journal;
 use names::NameServers;
+use telling::Telling;
 
 /// Connections kept at once. Each takes about 600 bytes while nothing is under way on it.
 pub const CONNECTIONS_MAX: usize = 262_144;
@@ -114,6 +116,7 @@ pub struct Pipeline {
     told_unread: FxHashSet<u32>,
     held: Vec<Held>,
     journal: Option<Journal>,
+    telling: Telling,
     moments: Vec<Moment>,
 }
 
@@ -140,6 +143,7 @@ impl Pipeline {
             told_unread: FxHashSet::default(),
             held: Vec::new(),
             journal: None,
+            telling: Telling::default(),
             moments: Vec::new(),
         }
     }

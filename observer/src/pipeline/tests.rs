@@ -10,6 +10,7 @@ mod random;
 mod reconfigure;
 mod remaining;
 mod script;
+mod telling;
 mod today;
 mod unix;
 mod upstreams;

@@ -196,6 +196,7 @@ mod tests {
     use crate::exposition::snapshot::Snapshots;
     use crate::exposition::text;
     use crate::metrics::{Dialect, Metrics, Options};
+    use crate::tail::Hub;
 
     /// Has no descriptors the first few times, then one connection.
     struct Starved {
@@ -229,6 +230,7 @@ mod tests {
         let (_, readiness) = watch::channel(Readiness::Ready);
         let metrics = Metrics::new(Options::default());
         let (registry, snapshots) = (metrics.registry().clone(), Snapshots::new(metrics.view()));
+        let tail = Hub::new(&registry);
         let plugins = Arc::new(Plugins::open(None, false, Vec::new()).unwrap());
         let pages = Pages {
             registry,
@@ -237,6 +239,7 @@ mod tests {
             dialects: vec![Dialect::First],
             auth: None,
             snapshots,
+            tail,
             plugins,
         };
         let (_stop, stopped) = watch::channel(());

@@ -9,7 +9,8 @@ use prometheus::Registry;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use warp::{Buf, Filter};
+use warp::reply::Response;
+use warp::{Buf, Filter, Reply};
 
 use super::Limits;
 use super::access::{Foreign, Peer, is_forwarded};
@@ -17,12 +18,14 @@ use super::answer::{Answer, CONTENT_TYPE, OPEN_METRICS_TYPE, gzipped, message, n
 use super::body;
 use super::connection::Answers;
 use super::negotiate;
+use super::tail;
 use crate::exposition::auth::{Auth, Denied, Role};
 use crate::exposition::plugins::{self, Plugins};
 use crate::exposition::snapshot::Snapshots;
 use crate::exposition::status::status;
 use crate::exposition::text::{self, Format};
 use crate::metrics::Dialect;
+use crate::tail::Hub;
 
 /// Whether the observer sees everything yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +52,8 @@ pub struct Pages {
     pub auth: Option<Arc<Auth>>,
     /// What `/snapshot` is made of.
     pub snapshots: Snapshots,
+    /// What `/tail` listens to.
+    pub tail: Arc<Hub>,
     /// What is enabled.
     pub plugins: Arc<Plugins>,
 }
@@ -61,7 +66,7 @@ pub(super) fn service(pages: Pages, limits: Limits) -> impl Answers + Sync {
 fn routes(
     pages: Arc<Pages>,
     limits: Limits,
-) -> impl Filter<Extract = (Answer,), Error = warp::Rejection> + Clone + Send + Sync + 'static {
+) -> impl Filter<Extract = (Response,), Error = warp::Rejection> + Clone + Send + Sync + 'static {
     warp::method()
         .and(warp::path::full())
         .and(warp::query::raw().or(warp::any().map(String::new)).unify())
@@ -77,7 +82,7 @@ fn routes(
         .and(warp::body::stream())
         .then(move |asked, body| {
             let pages = Arc::clone(&pages);
-            async move { pages.answer(&asked, body, limits).await }
+            async move { pages.respond(&asked, body, limits).await }
         })
 }
 
@@ -111,6 +116,8 @@ enum Page<'a> {
     Metrics,
     /// The metrics as JSON.
     Snapshot,
+    /// Exchanges as they end.
+    Tail,
     /// nginx's `stub_status`.
     Status,
     Plugins,
@@ -125,6 +132,7 @@ impl<'a> Page<'a> {
             "/ready" => Some(Page::Ready),
             "/metrics" => Some(Page::Metrics),
             "/snapshot" => Some(Page::Snapshot),
+            "/tail" => Some(Page::Tail),
             "/nginx_status" => Some(Page::Status),
             "/plugins" => Some(Page::Plugins),
             _ => path.strip_prefix("/plugins/").filter(|id| !id.is_empty() && !id.contains('/')).map(Page::Plugin),
@@ -135,6 +143,7 @@ impl<'a> Page<'a> {
     fn methods(self) -> &'static str {
         match self {
             Page::Root | Page::Ready | Page::Metrics | Page::Snapshot | Page::Status => "GET, HEAD",
+            Page::Tail => "GET",
             Page::Plugins => "GET, HEAD, POST",
             Page::Plugin(_) => "GET, HEAD, PATCH, DELETE",
         }
@@ -156,24 +165,39 @@ impl<'a> Page<'a> {
 }
 
 impl Pages {
-    async fn answer(
+    async fn respond(
         &self,
         asked: &Asked,
         body: impl Stream<Item = Result<impl Buf, warp::Error>>,
         limits: Limits,
-    ) -> Answer {
+    ) -> Response {
+        match self.enter(asked).await {
+            Ok(Page::Tail) => tail::stream(&self.tail, &asked.query),
+            Ok(page) => self.answer(page, asked, body, limits).await.into_response(),
+            Err(refusal) => refusal.into_response(),
+        }
+    }
+
+    /// The page that is asked for, for those who may have it.
+    async fn enter<'a>(&self, asked: &'a Asked) -> Result<Page<'a>, Answer> {
         if !asked.peer.is_allowed(&asked.headers) {
-            return message(StatusCode::FORBIDDEN, "Your IP address is not allowed");
+            return Err(message(StatusCode::FORBIDDEN, "Your IP address is not allowed"));
         }
-        let Some(page) = Page::at(&asked.path).filter(|page| asked.finds(*page)) else {
-            return not_found();
-        };
+        let page = Page::at(&asked.path).filter(|page| asked.finds(*page)).ok_or_else(not_found)?;
         if !page.has(&asked.method) {
-            return not_allowed(page.methods());
+            return Err(not_allowed(page.methods()));
         }
-        if let Err(refusal) = self.admit(page, asked).await {
-            return refusal;
-        }
+        self.admit(page, asked).await?;
+        Ok(page)
+    }
+
+    async fn answer(
+        &self,
+        page: Page<'_>,
+        asked: &Asked,
+        body: impl Stream<Item = Result<impl Buf, warp::Error>>,
+        limits: Limits,
+    ) -> Answer {
         match page {
             Page::Root => plain(StatusCode::OK, "Kong Prometheus exporter, visit /metrics"),
             Page::Ready => self.ready(),
@@ -184,6 +208,8 @@ impl Pages {
             Page::Plugin(id) if asked.is_change() => self.change(asked, Some(id), body, limits).await,
             Page::Plugins => plugins::list(&self.plugins),
             Page::Plugin(id) => plugins::one(&self.plugins, id),
+            // It has no end, so it is no answer.
+            Page::Tail => not_found(),
         }
     }
 
@@ -210,16 +236,17 @@ impl Pages {
         if asked.peer.is_private(&asked.headers) {
             return Ok(());
         }
-        let needed = if is_change { Role::Admin } else { Role::Metrics };
+        let is_admins = is_change || page == Page::Tail;
+        let needed = if is_admins { Role::Admin } else { Role::Metrics };
         // Through a gateway's route nothing but the numbers is open, whatever the route's path lets through.
         let is_open = page.is_open() && !is_forwarded(&asked.headers);
-        let users = self.auth.as_deref().filter(|_| is_change || !asked.peer.rules.reads_openly());
+        let users = self.auth.as_deref().filter(|_| is_admins || !asked.peer.rules.reads_openly());
         match users {
             Some(_) if is_open => Ok(()),
             Some(auth) => self.check(auth, asked, needed).await,
-            None if is_change => Err(message(
+            None if is_admins => Err(message(
                 StatusCode::FORBIDDEN,
-                "changes need an admin token: start the observer with --auth-file, or use a UNIX socket of mode 0600",
+                "this needs an admin token: start the observer with --auth-file, or use a UNIX socket of mode 0600",
             )),
             None if !page.is_numbers() && !asked.peer.rules.lists(&asked.path) && is_forwarded(&asked.headers) => {
                 Err(not_found())
@@ -237,7 +264,7 @@ impl Pages {
             Denied::Missing => (StatusCode::UNAUTHORIZED, "a token is needed; `observer token` makes one"),
             Denied::Unknown => (StatusCode::UNAUTHORIZED, "this token is not known; `observer token` makes a new one"),
             Denied::Forbidden => {
-                (StatusCode::FORBIDDEN, "this token may only read; changes need one with the role admin")
+                (StatusCode::FORBIDDEN, "this token may only read the numbers; this needs one with the role admin")
             }
         };
         if denied == Denied::Unknown {

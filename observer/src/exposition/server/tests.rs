@@ -4,6 +4,7 @@ mod limits;
 mod metrics;
 mod plugins;
 mod rules;
+mod tail;
 mod tls;
 
 use std::io::{Read, Write};

@@ -289,7 +289,7 @@ impl Script {
         services.iter().map(|(name, service)| service.line(name)).chain(rest).collect()
     }
 
-    fn sum(&self, family: &str) -> u64 {
+    pub fn sum(&self, family: &str) -> u64 {
         let families = self.pipeline.metrics().registry().gather();
         let found = families.iter().find(|found| found.name() == family);
         let values = found.into_iter().flat_map(|family| family.get_metric());

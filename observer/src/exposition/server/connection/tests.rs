@@ -16,6 +16,7 @@ use crate::exposition::server::{Pages, Readiness};
 use crate::exposition::snapshot::Snapshots;
 use crate::exposition::text;
 use crate::metrics::{Dialect, Metrics, Options};
+use crate::tail::Hub;
 
 /// The client's end of a connection, and what stops the server's.
 struct Client {
@@ -30,6 +31,7 @@ fn connected(pipe_bytes: usize) -> Client {
     let (_, readiness) = watch::channel(Readiness::Ready);
     let metrics = Metrics::new(Options::default());
     let (registry, snapshots) = (metrics.registry().clone(), Snapshots::new(metrics.view()));
+    let tail = Hub::new(&registry);
     let plugins = Arc::new(Plugins::open(None, false, Vec::new()).unwrap());
     let pages = Pages {
         registry,
@@ -38,6 +40,7 @@ fn connected(pipe_bytes: usize) -> Client {
         dialects: vec![Dialect::First],
         auth: None,
         snapshots,
+        tail,
         plugins,
     };
     let (pipe, io) = duplex(pipe_bytes);

@@ -17,6 +17,7 @@ use crate::exposition::plugins::Plugins;
 use crate::exposition::snapshot::Snapshots;
 use crate::exposition::text;
 use crate::metrics::{Dialect, Metrics, Options, Switches};
+use crate::tail::Hub;
 
 /// What a test wants to have served.
 pub(super) struct Setup<'a> {
@@ -58,6 +59,7 @@ pub(super) struct Served {
     pub(super) server: JoinHandle<()>,
     pub(super) metrics: Metrics,
     pub(super) plugins: Arc<Plugins>,
+    pub(super) tail: Arc<Hub>,
 }
 
 pub(super) fn served(listeners: usize) -> Served {
@@ -83,7 +85,7 @@ impl Setup<'_> {
         let services = self.services.iter().map(|name| (*name).into()).collect();
         let plugins = Arc::new(Plugins::open(self.state_dir, self.start_disabled, services).unwrap());
         let text = text::Options { own_metrics: self.own_metrics, ..text::Options::default() };
-        let snapshots = Snapshots::new(metrics.view());
+        let (snapshots, tail) = (Snapshots::new(metrics.view()), Hub::new(&registry));
         let pages = Pages {
             registry,
             readiness: receiver,
@@ -91,6 +93,7 @@ impl Setup<'_> {
             dialects: self.dialects,
             auth,
             snapshots,
+            tail: Arc::clone(&tail),
             plugins: Arc::clone(&plugins),
         };
         let listeners: Vec<Listen> = self.listen.iter().map(|text| text.parse().unwrap()).collect();
@@ -101,7 +104,7 @@ impl Setup<'_> {
             let _ = stopped.await;
         };
         let server = runtime.spawn(async move { serve(bound, pages, self.limits, shutdown).await.unwrap() });
-        Served { runtime, addresses, readiness, stop, server, metrics, plugins }
+        Served { runtime, addresses, readiness, stop, server, metrics, plugins, tail }
     }
 }
 

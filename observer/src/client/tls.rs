@@ -1,4 +1,4 @@
-//! TLS to an Admin API.
+//! TLS to a server.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use super::AdminError;
+use super::ClientError;
 
 /// Where distributions keep the authorities that they trust: Debian and its kin, Fedora and its kin, openSUSE, Alpine.
 const TRUSTED: [&str; 4] = [
@@ -28,12 +28,12 @@ pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// Speaks TLS with a host whose certificate one of these authorities made; without a file, one that the system trusts.
-pub async fn encrypted(stream: TcpStream, host: &str, ca: Option<&Path>) -> Result<TlsStream<TcpStream>, AdminError> {
+pub async fn encrypted(stream: TcpStream, host: &str, ca: Option<&Path>) -> Result<TlsStream<TcpStream>, ClientError> {
     let file = match ca {
         Some(file) => file.to_owned(),
-        None => TRUSTED.iter().map(PathBuf::from).find(|file| file.is_file()).ok_or(AdminError::NoAuthorities)?,
+        None => TRUSTED.iter().map(PathBuf::from).find(|file| file.is_file()).ok_or(ClientError::NoAuthorities)?,
     };
-    let bad = |reason: String| AdminError::Tls { host: host.to_owned(), ca: file.display().to_string(), reason };
+    let bad = |reason: String| ClientError::Tls { host: host.to_owned(), ca: file.display().to_string(), reason };
     let config = config(&file, ca.is_some()).map_err(bad)?;
     let name = ServerName::try_from(host.to_owned()).map_err(|error| bad(error.to_string()))?;
     TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|error| bad(error.to_string()))
