@@ -17,7 +17,7 @@ use crate::kong_admin::AdminUrl;
 use crate::metrics::Spoken;
 use crate::privileges::{Account, PrivilegeError};
 
-pub use self::asking::{AgentArgs, TailArgs};
+pub use self::asking::{AgentArgs, TailArgs, TopArgs};
 
 /// Watches an API gateway from outside and serves its Kong metrics.
 #[derive(Debug, Parser)]
@@ -35,6 +35,7 @@ const EXAMPLES: &str = "\
 Examples:
   observer                                        every nginx, openresty or kong on this host
   observer --gateway port:8000 --kong-config kong.yml
+  observer top                                    what they do, live
   observer tail --url unix:/run/observer.sock     every exchange as it ends
   observer check                                  what this host allows
   observer record traffic.rec --for 30s && observer replay traffic.rec";
@@ -46,6 +47,8 @@ pub enum Command {
     Run(RunArgs),
     /// Show row by row what this host allows
     Check,
+    /// Show live what the gateways do, service by service
+    Top(TopArgs),
     /// Print every exchange as it ends, like an access log; needs the role admin
     Tail(TailArgs),
     /// Write what happens to a file, without secrets

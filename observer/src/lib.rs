@@ -31,5 +31,6 @@ pub mod attribution;
 pub mod metrics;
 pub mod snapshot;
 pub mod tail;
+pub mod top;
 pub mod exposition;
 pub mod check;

@@ -30,6 +30,7 @@ pub mod exposition;
 pub mod kong_admin;
 pub mod name_server;
 pub mod prometheus;
+pub mod terminal;
 pub mod tools;
 pub mod totals;
 pub mod traffic;

@@ -24,6 +24,28 @@ pub struct AgentArgs {
     pub ca: Option<PathBuf>,
 }
 
+const TOP_EXAMPLES: &str = "\
+Examples:
+  observer top                                             the observer of this host
+  observer top --url unix:/run/observer.sock
+  observer top --url https://edge-1:9542 --token-file metrics.token --ca ca.pem
+  observer top --once | sort -k2 -rn                       a plain table for scripts";
+
+/// Options of `top`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = TOP_EXAMPLES)]
+pub struct TopArgs {
+    /// Which agent
+    #[command(flatten)]
+    pub agent: AgentArgs,
+    /// Print a plain table of one interval and end
+    #[arg(long)]
+    pub once: bool,
+    /// What the table of --once is of
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "1s", requires = "once")]
+    pub interval: Duration,
+}
+
 const TAIL_EXAMPLES: &str = "\
 Examples:
   observer tail --url unix:/run/observer.sock              as the observer's own user or root

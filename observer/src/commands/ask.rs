@@ -44,6 +44,18 @@ pub enum AskError {
         /// What is wrong.
         error: ClientError,
     },
+    /// Its answer cannot be read.
+    #[error(
+        "the observer at {url} answers {page} with what this version does not understand: {reason}; use the same version"
+    )]
+    Strange {
+        /// Who was asked.
+        url: Url,
+        /// For what.
+        page: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// The stream is over.
     #[error("the observer at {url} has ended the stream{reason}; start again once it runs, see its log for why")]
     Ended {
@@ -96,6 +108,18 @@ impl Agent {
             return Ok(response);
         }
         Err(self.refusal(target, response).await)
+    }
+
+    /// A page as JSON.
+    pub async fn json<T: serde::de::DeserializeOwned>(&mut self, page: &str) -> Result<T, AskError> {
+        let response = self.get(page).await?;
+        let text = client::text(response.into_body(), ANSWER_BYTES_MAX).await;
+        let text = text.map_err(|reason| AskError::Away { url: self.url.clone(), reason })?;
+        serde_json::from_str(&text).map_err(|error| AskError::Strange {
+            url: self.url.clone(),
+            page: page.to_owned(),
+            reason: error.to_string(),
+        })
     }
 
     async fn refusal(&self, target: &str, response: Response<Incoming>) -> AskError {

@@ -8,6 +8,7 @@ mod run;
 mod signals;
 mod tail;
 mod token;
+mod top;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -37,6 +38,7 @@ pub fn main(cli: Cli) -> ExitCode {
     let result = match cli.command.unwrap_or(Command::Run(cli.run)) {
         Command::Run(args) => run::run(&args),
         Command::Check => check::check(),
+        Command::Top(args) => top::top(&args),
         Command::Tail(args) => tail::tail(&args),
         Command::Record(args) => record::record(&args),
         Command::Replay(args) => replay::replay(&args),

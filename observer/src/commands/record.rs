@@ -78,13 +78,14 @@ fn stop_by_time(stop: &Stop, duration: Option<Duration>) {
 }
 
 /// Every thread started later inherits that they are blocked, so that the one that waits for them takes both.
-fn block_signals() -> Result<SigSet> {
+pub(super) fn block_signals() -> Result<SigSet> {
     let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
     signals.thread_block().context("cannot block SIGINT and SIGTERM")?;
     Ok(signals)
 }
 
-fn stop_by_signal(signals: SigSet, stop: &Stop) {
+/// Asks for the end at the first of these signals.
+pub(super) fn stop_by_signal(signals: SigSet, stop: &Stop) {
     let stop = stop.clone();
     thread::spawn(move || {
         if signals.wait().is_ok() {

@@ -1,6 +1,6 @@
 //! How lines are printed.
 
-use std::fmt::{Display, Write};
+use std::fmt::Write;
 use std::time::{Duration, UNIX_EPOCH};
 
 use clap::ValueEnum;
@@ -86,8 +86,10 @@ fn date(entry: &Entry) -> String {
     format!("{}/{month}/{}:{} +0000", &text[8..10], &text[..4], &text[11..19])
 }
 
+/// A text of a stranger's for a terminal or a field; `-` for an empty one.
+///
 /// Bytes of strangers must not move a terminal's cursor, nor end a field: they are written as nginx writes them.
-fn shown(text: &str) -> impl Display {
+pub fn shown(text: &str) -> String {
     if text.is_empty() {
         return "-".to_owned();
     }

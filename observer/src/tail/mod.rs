@@ -9,5 +9,5 @@ mod hub;
 
 pub use self::entry::{Detail, Entry, Line, TEXT_BYTES_MAX, Wanted};
 pub use self::filter::{BadQuery, Filter, StatusFilter, Wish};
-pub use self::format::{Format, print};
+pub use self::format::{Format, print, shown};
 pub use self::hub::{Hub, NoRoom, QUEUE, READERS_MAX, Reader};
