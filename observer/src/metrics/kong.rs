@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use prometheus::{Histogram, IntCounter, Registry};
+use prometheus::Registry;
 use rustc_hash::FxHashMap;
 
+use super::cells::{Counter, Histogram, THOUSANDTHS};
 use super::families::{self, Family};
 use super::series::Series;
 use super::{MAX_GATEWAYS, MAX_STATUSES, Measured, OTHER};
@@ -109,8 +110,8 @@ struct Gateway {
 
 /// The three families of one level: all services together, or each for itself.
 pub(super) struct Level {
-    pub(super) bandwidth: Series<IntCounter>,
-    pub(super) status: Series<IntCounter>,
+    pub(super) bandwidth: Series<Counter>,
+    pub(super) status: Series<Counter>,
     pub(super) latency: Series<Histogram>,
 }
 
@@ -126,8 +127,8 @@ impl Level {
 
 /// One service's series, found once.
 struct Handles {
-    ingress: IntCounter,
-    egress: IntCounter,
+    ingress: Counter,
+    egress: Counter,
     kong: Histogram,
     request: Histogram,
     upstream: Histogram,
@@ -153,10 +154,10 @@ impl Handles {
     fn add(&mut self, measured: &Measured) -> bool {
         self.ingress.inc_by(measured.request_bytes);
         self.egress.inc_by(measured.response_bytes);
-        self.kong.observe(measured.kong_ms as f64);
-        self.request.observe(measured.request_ms as f64);
+        self.kong.observe(measured.kong_ms * THOUSANDTHS);
+        self.request.observe(measured.request_ms * THOUSANDTHS);
         if let Some(upstream_ms) = measured.upstream_ms {
-            self.upstream.observe(upstream_ms as f64);
+            self.upstream.observe(upstream_ms * THOUSANDTHS);
         }
         self.statuses.add(measured.status)
     }
@@ -164,14 +165,14 @@ impl Handles {
 
 /// The counters of one service's status codes.
 struct Statuses {
-    series: Series<IntCounter>,
+    series: Series<Counter>,
     tail: Box<[Box<str>]>,
-    codes: FxHashMap<u16, IntCounter>,
-    other: Option<IntCounter>,
+    codes: FxHashMap<u16, Counter>,
+    other: Option<Counter>,
 }
 
 impl Statuses {
-    fn new(series: &Series<IntCounter>, tail: &[&str]) -> Statuses {
+    fn new(series: &Series<Counter>, tail: &[&str]) -> Statuses {
         Statuses {
             series: series.clone(),
             tail: tail.iter().map(|value| Box::from(*value)).collect(),
@@ -197,7 +198,7 @@ impl Statuses {
     }
 }
 
-fn new_status(series: &Series<IntCounter>, code: &str, tail: &[Box<str>]) -> IntCounter {
+fn new_status(series: &Series<Counter>, code: &str, tail: &[Box<str>]) -> Counter {
     let tail: Vec<&str> = tail.iter().map(AsRef::as_ref).collect();
     series.add(&with_tail(code, &tail))
 }

@@ -4,6 +4,7 @@
 //! reads it at any time. Both sides are atomics: neither waits for the other, save for the moment in which a new
 //! series enters its family's list.
 
+mod cells;
 mod dialect;
 pub mod families;
 mod kong;

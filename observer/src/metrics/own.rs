@@ -5,19 +5,41 @@ use std::time::Duration;
 
 use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
+use super::cells::Counter;
+use super::families::Family;
+use super::series::Series;
 use crate::pairing::Evidence;
 
 /// Upper bounds: from a resumption on one machine to a round trip over a bad line.
 const HANDSHAKE_SECONDS: [f64; 12] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+
+const BEGUN: Family = Family {
+    name: "observer_exchanges_begun_total",
+    help: "Exchanges begun; equals counted plus filtered plus unobserved plus those still open",
+    bounds: &[],
+    labels: &[],
+};
+const COUNTED: Family = Family {
+    name: "observer_exchanges_counted_total",
+    help: "Exchanges seen whole and counted, with or without a service",
+    bounds: &[],
+    labels: &[],
+};
+const PAIRS: Family = Family {
+    name: "observer_pairs_total",
+    help: "Upstream exchanges joined to a client's exchange, by the evidence that decided it, or to none",
+    bounds: &[],
+    labels: &["evidence"],
+};
 
 pub(super) struct Own {
     pub(super) unattributed: IntCounterVec,
     pub(super) internal: IntCounter,
     pub(super) inferred: IntCounterVec,
     pub(super) uncertain: IntCounterVec,
-    pub(super) begun: IntCounter,
+    pub(super) begun: Counter,
     pub(super) open: IntGauge,
-    pub(super) counted: IntCounter,
+    pub(super) counted: Counter,
     pub(super) filtered: IntCounterVec,
     pub(super) unobserved: IntCounterVec,
     pub(super) lost: IntCounterVec,
@@ -25,8 +47,8 @@ pub(super) struct Own {
     pub(super) handshakes: IntCounterVec,
     pub(super) handshake_seconds: HistogramVec,
     pub(super) unreadable: IntGauge,
-    pairs: IntCounterVec,
-    pair_handles: [OnceCell<IntCounter>; Evidence::ALL.len()],
+    pairs: Series<Counter>,
+    pair_handles: [OnceCell<Counter>; Evidence::ALL.len()],
     pub(super) gateways: IntGauge,
     pub(super) limited: IntCounter,
     pub(super) config_ages: IntGaugeVec,
@@ -68,15 +90,9 @@ impl Own {
                 "observer_uncertain_total",
                 "Exchanges counted with a documented default for what no byte and no rule tells, by reason",
             ),
-            begun: one(
-                "observer_exchanges_begun_total",
-                "Exchanges begun; equals counted plus filtered plus unobserved plus those still open",
-            ),
+            begun: Series::register(&BEGUN, false, registry).add(&[]),
             open: register(registry, IntGauge::new("observer_exchanges_open", "Exchanges under way")),
-            counted: one(
-                "observer_exchanges_counted_total",
-                "Exchanges seen whole and counted, with or without a service",
-            ),
+            counted: Series::register(&COUNTED, false, registry).add(&[]),
             filtered: by(
                 "reason",
                 "observer_exchanges_filtered_total",
@@ -92,11 +108,7 @@ impl Own {
                 "observer_capture_lost_total",
                 "Records that the kernel part could not deliver, by reason; above 0 the other counts are lower bounds",
             ),
-            pairs: by(
-                "evidence",
-                "observer_pairs_total",
-                "Upstream exchanges joined to a client's exchange, by the evidence that decided it, or to none",
-            ),
+            pairs: Series::register(&PAIRS, false, registry),
             protocols: by(
                 "protocol",
                 "observer_connections_total",
@@ -151,8 +163,8 @@ impl Own {
 }
 
 impl Own {
-    pub(super) fn pair(&self, evidence: Evidence) -> &IntCounter {
-        self.pair_handles[evidence as usize].get_or_init(|| self.pairs.with_label_values(&[evidence.name()]))
+    pub(super) fn pair(&self, evidence: Evidence) -> &Counter {
+        self.pair_handles[evidence as usize].get_or_init(|| self.pairs.add(&[evidence.name()]))
     }
 }
 

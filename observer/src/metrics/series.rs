@@ -4,13 +4,13 @@
 //! and `code="301",service="x"` would share one. Here the caller's tables, keyed by the values themselves, decide
 //! what is a new series.
 
-use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
 use prometheus::core::{Collector, Desc, Metric};
-use prometheus::proto::{MetricFamily, MetricType};
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Opts, Registry};
+use prometheus::proto::{LabelPair, MetricFamily, MetricType};
+use prometheus::{IntGauge, Opts, Registry};
 
+use super::cells::{Counter, Histogram};
 use super::families::Family;
 
 /// A family's series of kind `M`, one for each [`Series::add`]. Clones share the series.
@@ -25,31 +25,32 @@ pub(super) struct Series<M> {
 /// What a family of [`Series`] can consist of.
 pub(super) trait Member: Metric + Clone + Sized + 'static {
     const TYPE: MetricType;
-    fn build(opts: Opts, bounds: &[f64]) -> prometheus::Result<Self>;
+    fn build(family: &'static Family, labels: Vec<LabelPair>) -> Self;
 }
 
-impl Member for IntCounter {
+impl Member for Counter {
     const TYPE: MetricType = MetricType::COUNTER;
 
-    fn build(opts: Opts, _bounds: &[f64]) -> prometheus::Result<Self> {
-        IntCounter::with_opts(opts)
+    fn build(_family: &'static Family, labels: Vec<LabelPair>) -> Self {
+        Counter::new(labels)
     }
 }
 
 impl Member for IntGauge {
     const TYPE: MetricType = MetricType::GAUGE;
 
-    fn build(opts: Opts, _bounds: &[f64]) -> prometheus::Result<Self> {
-        IntGauge::with_opts(opts)
+    fn build(family: &'static Family, labels: Vec<LabelPair>) -> Self {
+        let pairs = labels.iter().map(|pair| (pair.name().to_owned(), pair.value().to_owned()));
+        let opts = Opts::new(family.name, family.help).const_labels(pairs.collect());
+        IntGauge::with_opts(opts).expect("the family's name and labels are valid")
     }
 }
 
 impl Member for Histogram {
     const TYPE: MetricType = MetricType::HISTOGRAM;
 
-    fn build(opts: Opts, bounds: &[f64]) -> prometheus::Result<Self> {
-        let opts = HistogramOpts::from(opts).buckets(bounds.to_vec());
-        Histogram::with_opts(opts)
+    fn build(family: &'static Family, labels: Vec<LabelPair>) -> Self {
+        Histogram::new(labels, family.bounds)
     }
 }
 
@@ -65,10 +66,16 @@ impl<M: Member> Series<M> {
     /// Adds a series with these label values, in print order. The same values must not be added twice.
     pub(super) fn add(&self, values: &[&str]) -> M {
         debug_assert_eq!(values.len(), self.labels.len());
-        let labels: HashMap<String, String> =
-            self.labels.iter().zip(values).map(|(label, value)| ((*label).to_owned(), (*value).to_owned())).collect();
-        let opts = Opts::new(self.family.name, self.family.help).const_labels(labels);
-        let member = M::build(opts, self.family.bounds).expect("the family's name and labels are valid");
+        let label = |(name, value): (&&str, &&str)| {
+            let mut pair = LabelPair::default();
+            pair.set_name((*name).to_owned());
+            pair.set_value((*value).to_owned());
+            pair
+        };
+        let mut labels: Vec<LabelPair> = self.labels.iter().zip(values).map(label).collect();
+        // As the crate has them.
+        labels.sort_by(|a, b| a.name().cmp(b.name()));
+        let member = M::build(self.family, labels);
         self.members.write().unwrap_or_else(|poisoned| poisoned.into_inner()).push(member.clone());
         member
     }

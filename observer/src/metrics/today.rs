@@ -3,9 +3,10 @@
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use prometheus::{Histogram, IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
 use rustc_hash::FxHashMap;
 
+use super::cells::{Counter, Histogram, THOUSANDTHS};
 use super::dialect::Switches;
 use super::families::{self, Family};
 use super::kong::PerGateway;
@@ -30,8 +31,8 @@ const CONSUMER_BYTES_MAX: usize = 256;
 
 /// The families of Kong 3, with the handles of every series they have met.
 pub(super) struct Today {
-    requests: Option<Series<IntCounter>>,
-    bandwidth: Option<Series<IntCounter>>,
+    requests: Option<Series<Counter>>,
+    bandwidth: Option<Series<Counter>>,
     latency: Option<Latency>,
     connections: IntGaugeVec,
     nginx_requests: IntGaugeVec,
@@ -144,8 +145,8 @@ impl Today {
 /// The families that exchanges feed, as far as they are switched on.
 #[derive(Clone, Copy)]
 struct Families<'a> {
-    requests: &'a Option<Series<IntCounter>>,
-    bandwidth: &'a Option<Series<IntCounter>>,
+    requests: &'a Option<Series<Counter>>,
+    bandwidth: &'a Option<Series<Counter>>,
     latency: &'a Option<Latency>,
 }
 
@@ -185,10 +186,10 @@ impl Handles {
 
     fn time(&self, measured: &Measured) {
         let Some([kong, upstream, request]) = &self.latency else { return };
-        kong.observe(measured.kong_ms as f64);
-        request.observe(measured.request_ms as f64);
+        kong.observe(measured.kong_ms * THOUSANDTHS);
+        request.observe(measured.request_ms * THOUSANDTHS);
         if let Some(upstream_ms) = measured.upstream_ms {
-            upstream.observe(upstream_ms as f64);
+            upstream.observe(upstream_ms * THOUSANDTHS);
         }
     }
 
@@ -218,14 +219,14 @@ struct Consumer {
     labels: Arc<Labels>,
     name: Box<str>,
     /// Ingress and egress.
-    bandwidth: Option<[IntCounter; 2]>,
-    requests: FxHashMap<(u16, Source), IntCounter>,
-    other_requests: Option<IntCounter>,
+    bandwidth: Option<[Counter; 2]>,
+    requests: FxHashMap<(u16, Source), Counter>,
+    other_requests: Option<Counter>,
 }
 
 impl Consumer {
     fn new(families: Families<'_>, labels: Arc<Labels>, name: &str) -> Consumer {
-        let bytes = |series: &Series<IntCounter>, direction| {
+        let bytes = |series: &Series<Counter>, direction| {
             let values = [&*labels.service, &*labels.route, direction, WORKSPACE, name];
             series.add(&values.into_iter().chain(labels.gateway.as_deref()).collect::<Vec<_>>())
         };
@@ -247,7 +248,7 @@ impl Consumer {
         families.requests.as_ref().is_none_or(|series| self.request(series, measured))
     }
 
-    fn request(&mut self, series: &Series<IntCounter>, measured: &Measured) -> bool {
+    fn request(&mut self, series: &Series<Counter>, measured: &Measured) -> bool {
         let key = (measured.status, measured.source);
         if let Some(counter) = self.requests.get(&key) {
             counter.inc();

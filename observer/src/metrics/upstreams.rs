@@ -1,10 +1,12 @@
 //! What the tries of counted exchanges add up to, by service and by the upstream that was asked.
 
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use prometheus::{Histogram, IntCounter, IntGauge, Registry};
+use prometheus::{IntGauge, Registry};
 use rustc_hash::FxHashMap;
 
+use super::cells::{Counter, Histogram};
 use super::families::Family;
 use super::series::Series;
 use super::{MAX_SERVICES, MAX_STATUSES, OTHER};
@@ -56,8 +58,8 @@ pub struct Try<'a> {
     pub status: u16,
     /// No whole answer came.
     pub is_broken: bool,
-    /// Milliseconds of each phase that there was, by the order of [`PHASES`].
-    pub phases_ms: [Option<f64>; PHASES.len()],
+    /// Microseconds of each phase that there was, by the order of [`PHASES`].
+    pub phases_us: [Option<u64>; PHASES.len()],
 }
 
 /// The values of the label `phase`.
@@ -95,24 +97,31 @@ pub(super) struct Upstreams {
 }
 
 pub(super) struct Families {
-    pub(super) requests: Series<IntCounter>,
-    pub(super) retries: Series<IntCounter>,
+    pub(super) requests: Series<Counter>,
+    pub(super) retries: Series<Counter>,
     pub(super) failures_in_a_row: Series<IntGauge>,
     phase_ms: Series<Histogram>,
-    pub(super) failures: Series<IntCounter>,
+    pub(super) failures: Series<Counter>,
 }
 
 struct Service {
     name: Arc<str>,
-    targets: FxHashMap<Option<Endpoint>, Target>,
-    retries: Option<IntCounter>,
+    targets: Targets,
+    retries: Option<Counter>,
     phases: [Option<Histogram>; PHASES.len()],
-    failures: FxHashMap<Culprit, IntCounter>,
+    failures: FxHashMap<Culprit, Counter>,
+}
+
+/// The upstreams of one service.
+#[derive(Default)]
+struct Targets {
+    listed: FxHashMap<Endpoint, Target>,
+    other: Option<Target>,
 }
 
 struct Target {
     label: Box<str>,
-    codes: FxHashMap<Option<u16>, IntCounter>,
+    codes: FxHashMap<Option<u16>, Counter>,
     failures_in_a_row: IntGauge,
 }
 
@@ -133,16 +142,16 @@ impl Upstreams {
 
     /// Adds the tries for one client's request, in their order.
     pub(super) fn tried<'a>(&mut self, service: &Arc<str>, tries: impl Iterator<Item = Try<'a>>) {
-        let service = Service::of(&mut self.services, service);
-        let name = service.name.clone();
+        let Service { name, targets, retries, phases, .. } = Service::of(&mut self.services, service);
         for (index, one) in tries.enumerate() {
-            service.target(one.target, &mut self.targets, &self.families).add(&one, &name, &self.families);
-            for (phase, ms) in one.phases_ms.iter().enumerate().filter_map(|(phase, ms)| Some((phase, (*ms)?))) {
-                let add = || self.families.phase_ms.add(&[&name, PHASES[phase]]);
-                service.phases[phase].get_or_insert_with(add).observe(ms);
+            targets.of(one.target, name, &mut self.targets, &self.families).add(&one, name, &self.families);
+            for (phase, us) in one.phases_us.iter().enumerate().filter_map(|(phase, us)| Some((phase, (*us)?))) {
+                let add = || self.families.phase_ms.add(&[name, PHASES[phase]]);
+                // The bounds are in milliseconds.
+                phases[phase].get_or_insert_with(add).observe(us);
             }
             if index > 0 {
-                service.retries.get_or_insert_with(|| self.families.retries.add(&[&name])).inc();
+                retries.get_or_insert_with(|| self.families.retries.add(&[name])).inc();
             }
         }
     }
@@ -158,34 +167,41 @@ impl Upstreams {
 
 impl Service {
     fn of<'a>(services: &'a mut FxHashMap<Arc<str>, Service>, name: &Arc<str>) -> &'a mut Service {
-        let is_listed = services.contains_key(name) || services.len() < MAX_SERVICES;
-        let name: Arc<str> = if is_listed { name.clone() } else { OTHER.into() };
-        services.entry(name.clone()).or_insert_with(|| Service {
-            name,
-            targets: FxHashMap::default(),
+        let is_new = !services.contains_key(name);
+        let name = if is_new && services.len() >= MAX_SERVICES { OTHER.into() } else { name.clone() };
+        services.entry(name).or_insert_with_key(|name| Service {
+            name: name.clone(),
+            targets: Targets::default(),
             retries: None,
             phases: Default::default(),
             failures: FxHashMap::default(),
         })
     }
+}
 
-    fn target(&mut self, target: &Endpoint, listed: &mut usize, families: &Families) -> &mut Target {
-        let own = Some(target.clone());
-        let is_listed = self.targets.contains_key(&own) || *listed < MAX_TARGETS;
-        let name = &self.name;
-        self.targets.entry(own.filter(|_| is_listed)).or_insert_with(|| {
-            *listed += usize::from(is_listed);
-            let label = if is_listed { target.to_string() } else { OTHER.to_owned() };
-            Target {
-                failures_in_a_row: families.failures_in_a_row.add(&[name, &label]),
-                label: label.into(),
-                codes: FxHashMap::default(),
+impl Targets {
+    fn of(&mut self, target: &Endpoint, service: &str, listed: &mut usize, families: &Families) -> &mut Target {
+        match self.listed.entry(target.clone()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) if *listed < MAX_TARGETS => {
+                *listed += 1;
+                let label = new.key().to_string();
+                new.insert(Target::new(label, service, families))
             }
-        })
+            Entry::Vacant(_) => self.other.get_or_insert_with(|| Target::new(OTHER.to_owned(), service, families)),
+        }
     }
 }
 
 impl Target {
+    fn new(label: String, service: &str, families: &Families) -> Self {
+        Target {
+            failures_in_a_row: families.failures_in_a_row.add(&[service, &label]),
+            label: label.into(),
+            codes: FxHashMap::default(),
+        }
+    }
+
     fn add(&mut self, one: &Try<'_>, service: &str, families: &Families) {
         let code =
             Some(one.status).filter(|code| self.codes.len() < MAX_STATUSES || self.codes.contains_key(&Some(*code)));

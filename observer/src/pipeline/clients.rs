@@ -290,13 +290,12 @@ fn measured_try(attempt: &Attempt) -> Try<'_> {
     let Times { connected_ns, asked_ns, sent_ns, received_ns } = attempt.times;
     let header_ns = attempt.answer.header_ns;
     // Microseconds are as exact as anything here.
-    let between =
-        |from: Option<u64>, to: Option<u64>| Some(to?.saturating_sub(from?) / 1_000).map(|us| us as f64 / 1e3);
+    let between = |from: Option<u64>, to: Option<u64>| Some(to?.saturating_sub(from?) / 1_000);
     Try {
         target: &attempt.peer,
         status: attempt.answer.status,
         is_broken: attempt.failure.is_some(),
-        phases_ms: [
+        phases_us: [
             between(connected_ns.and(Some(attempt.began_ns)), connected_ns),
             between(asked_ns, sent_ns),
             between(sent_ns.min(header_ns), header_ns),
