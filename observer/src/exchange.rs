@@ -307,7 +307,7 @@ impl Exchange {
             header_ns: self.response.head_ns,
             status: head.map_or(0, |head| head.status),
             content_length: head.and_then(|head| head.content_length),
-            is_redirect: head.is_some_and(|head| head.header("x-accel-redirect").is_some()),
+            is_redirect: head.is_some_and(|head| head.redirects),
             fingerprint: self.fingerprint(),
         }
     }
@@ -323,6 +323,10 @@ impl Exchange {
             return Err(Box::new(attempt));
         }
         let at = self.attempts.iter().rposition(|other| other.began_ns <= attempt.began_ns).map_or(0, |at| at + 1);
+        if self.attempts.is_empty() {
+            // Nearly always it stays the only one.
+            self.attempts.reserve_exact(1);
+        }
         self.attempts.insert(at, attempt);
         Ok(())
     }

@@ -1,4 +1,5 @@
-//! Heads: a start line and header fields, parsed by `httparse`, kept as text with the places of what the pipeline reads.
+//! Heads: a start line and header fields, kept as text with the places of what the pipeline reads. The usual ones are parsed
+//! in one pass, all others by `httparse`.
 
 use std::hash::Hasher;
 use std::mem::MaybeUninit;
@@ -8,7 +9,8 @@ use rustc_hash::FxHasher;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::secret::Secret;
+use super::secret::{Secret, SecretText};
+use super::usual::{self, StartLine};
 
 /// Header lines that are parsed without memory from the heap. A head may have as many as fit it.
 const LINES_USUAL: usize = 128;
@@ -36,7 +38,7 @@ pub struct Malformed(#[from] httparse::Error);
 /// A message's head.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
-    text: Secret,
+    text: Text,
     method: Place,
     target: Place,
     host: Place,
@@ -62,6 +64,15 @@ pub struct Head {
     pub upgrade: bool,
     /// `Expect: 100-continue`.
     pub expects_continue: bool,
+    /// `X-Accel-Redirect` is there: the gateway is sent elsewhere.
+    pub redirects: bool,
+}
+
+/// Nearly all heads are UTF-8: that is looked at once, not at each use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Text {
+    Utf8(SecretText),
+    Bytes(Secret),
 }
 
 /// Header fields that carry a request's identity through a gateway.
@@ -107,6 +118,22 @@ pub fn end_of_head(bytes: &[u8], from: usize) -> Option<usize> {
 impl Head {
     /// Parses a complete head, as [`end_of_head`] found it.
     pub fn parse(side: Side, text: &[u8]) -> Result<Self, Malformed> {
+        Head::parse_usual(side, text).map_or_else(|| Head::parse_any(side, text), Ok)
+    }
+
+    fn parse_usual(side: Side, text: &[u8]) -> Option<Self> {
+        let mut head = Head::bare(text);
+        let start = usual::read(side, text, |name, value| head.read_field(text, name, value))?;
+        match start {
+            StartLine::Request { method, target, minor } => {
+                (head.method, head.target, head.minor) = (place(text, method), place(text, target), minor);
+            }
+            StartLine::Response { status, minor } => (head.status, head.minor) = (status, minor),
+        }
+        Some(head)
+    }
+
+    fn parse_any(side: Side, text: &[u8]) -> Result<Self, Malformed> {
         let mut few = [const { MaybeUninit::uninit() }; LINES_USUAL];
         let mut many = Vec::new();
         let newlines = memchr::memchr_iter(b'\n', text).count();
@@ -117,7 +144,7 @@ impl Head {
             &mut many[..]
         };
         let mut head = Head::bare(text);
-        match side {
+        let fields = match side {
             Side::Request => {
                 let mut request = httparse::Request::new(&mut []);
                 match lenient().parse_request_with_uninit_headers(&mut request, text, lines) {
@@ -127,16 +154,17 @@ impl Head {
                 head.method = place(text, request.method.unwrap_or_default().as_bytes());
                 head.target = place(text, request.path.unwrap_or_default().as_bytes());
                 head.minor = request.version.unwrap_or(1);
-                head.read_fields(text, request.headers);
+                request.headers
             }
             Side::Response => {
                 let mut response = httparse::Response::new(&mut []);
                 lenient().parse_response_with_uninit_headers(&mut response, text, lines)?;
                 head.status = response.code.unwrap_or(0);
                 head.minor = response.version.unwrap_or(1);
-                head.read_fields(text, response.headers);
+                response.headers
             }
-        }
+        };
+        fields.iter().for_each(|field| head.read_field(text, field.name.as_bytes(), field.value));
         Ok(head)
     }
 
@@ -185,19 +213,16 @@ impl Head {
     /// The target's path, without query: of an absolute form too.
     pub fn path(&self) -> &str {
         let target = self.target();
-        let path = match target.split_once("://") {
-            Some((scheme, rest)) if !scheme.contains('/') => rest.find('/').map_or("/", |at| &rest[at..]),
-            _ => target,
+        let path = match absolute(target) {
+            Some(rest) => rest.find('/').map_or("/", |at| &rest[at..]),
+            None => target,
         };
-        path.split('?').next().unwrap_or(path)
+        memchr::memchr(b'?', path.as_bytes()).map_or(path, |query| &path[..query])
     }
 
     /// The host that the request is for: of an absolute target if it has that form, else of `Host`.
     pub fn host(&self) -> Option<&str> {
-        let target = self.target();
-        if let Some((scheme, rest)) = target.split_once("://")
-            && !scheme.contains('/')
-        {
+        if let Some(rest) = absolute(self.target()) {
             return rest.split(['/', '?']).next();
         }
         (self.host.1 > 0).then(|| self.text_at(self.host))
@@ -208,10 +233,17 @@ impl Head {
         self.ids.map(|id| self.text_at(id))
     }
 
+    /// Whether any of [`Head::ids`] is there.
+    pub fn has_ids(&self) -> bool {
+        self.ids.iter().any(|id| id.1 > 0)
+    }
+
     /// What [`Head::ids`] has that no hop changes: of a `traceparent` the trace's id alone (W3C Trace Context, section 3.2).
     pub fn stable_ids(&self) -> [&str; ID_HEADERS.len()] {
         let mut ids = self.ids();
-        ids[TRACEPARENT] = ids[TRACEPARENT].split('-').nth(1).unwrap_or_default();
+        if !ids[TRACEPARENT].is_empty() {
+            ids[TRACEPARENT] = ids[TRACEPARENT].split('-').nth(1).unwrap_or_default();
+        }
         ids
     }
 
@@ -247,13 +279,13 @@ impl Head {
 
     /// The lines, the start line first, without their ends and without the blank one.
     pub fn lines(&self) -> impl Iterator<Item = &[u8]> {
-        let lines = self.text.split(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+        let lines = self.text.bytes().split(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
         lines.filter(|line| !line.is_empty())
     }
 
     /// The lines with their ends, the blank one included.
     pub fn raw_lines(&self) -> impl Iterator<Item = &[u8]> {
-        self.text.split_inclusive(|&byte| byte == b'\n')
+        self.text.bytes().split_inclusive(|&byte| byte == b'\n')
     }
 
     /// Whether this is a request of HTTP/0.9: a line with a target and no version, answered without a head.
@@ -263,7 +295,7 @@ impl Head {
 
     /// Bytes of the head, its blank line included.
     pub fn bytes(&self) -> u64 {
-        self.text.len() as u64
+        self.text.bytes().len() as u64
     }
 
     /// The body of a request.
@@ -301,7 +333,7 @@ impl Head {
 
     fn bare(text: &[u8]) -> Self {
         Head {
-            text: text.into(),
+            text: text.to_vec().into(),
             method: Place::default(),
             target: Place::default(),
             host: Place::default(),
@@ -318,48 +350,49 @@ impl Head {
             keep_alive: false,
             upgrade: false,
             expects_continue: false,
+            redirects: false,
         }
     }
 
-    fn read_fields(&mut self, text: &[u8], fields: &[httparse::Header<'_>]) {
-        for field in fields {
-            let value = field.value.trim_ascii();
-            match field.name.len() {
-                4 if field.name.eq_ignore_ascii_case("host") && self.host.1 == 0 => {
-                    self.host = place(text, value);
-                }
-                4 if field.name.eq_ignore_ascii_case(PASSED_ON[0]) => {
-                    self.passed_on[0] = hash(value.strip_prefix(b"W/").unwrap_or(value));
-                }
-                13 if field.name.eq_ignore_ascii_case(PASSED_ON[1]) => self.passed_on[1] = hash(value),
-                12 if field.name.eq_ignore_ascii_case(PASSED_ON[2]) => {
-                    self.passed_on[2] = hash(value.split(|&byte| byte == b';').next().unwrap_or(value));
-                }
-                10 if field.name.eq_ignore_ascii_case(PASSED_ON[3]) => self.passed_on[3] = hash(value),
-                6 if field.name.eq_ignore_ascii_case("expect") => {
-                    self.expects_continue = value.eq_ignore_ascii_case(b"100-continue");
-                }
-                9 if field.name.eq_ignore_ascii_case("x-real-ip") && self.forwarded.1 == 0 => {
-                    self.forwarded = place(text, value);
-                }
-                10 if field.name.eq_ignore_ascii_case("connection") => self.read_connection(value),
-                12 if field.name.eq_ignore_ascii_case(ID_HEADERS[0]) => self.ids[0] = place(text, value),
-                17 if field.name.eq_ignore_ascii_case(ID_HEADERS[1]) => self.ids[1] = place(text, value),
-                11 if field.name.eq_ignore_ascii_case(ID_HEADERS[2]) => self.ids[2] = place(text, value),
-                15 if field.name.eq_ignore_ascii_case("x-forwarded-for") => self.forwarded = place(text, value),
-                16 if field.name.eq_ignore_ascii_case("x-forwarded-path") => self.forwarded_path = place(text, value),
-                18 if field.name.eq_ignore_ascii_case("x-forwarded-prefix") => {
-                    self.forwarded_prefix = place(text, value);
-                }
-                14 if field.name.eq_ignore_ascii_case("content-length") => {
-                    self.content_length = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
-                }
-                17 if field.name.eq_ignore_ascii_case("transfer-encoding") => {
-                    let last = value.rsplit(|&byte| byte == b',').next().unwrap_or_default();
-                    self.chunked = last.trim_ascii().eq_ignore_ascii_case(b"chunked");
-                }
-                _ => {}
+    fn read_field(&mut self, text: &[u8], name: &[u8], value: &[u8]) {
+        let is = |expected: &str| name.eq_ignore_ascii_case(expected.as_bytes());
+        let value = value.trim_ascii();
+        match name.len() {
+            4 if is("host") && self.host.1 == 0 => {
+                self.host = place(text, value);
             }
+            4 if is(PASSED_ON[0]) => {
+                self.passed_on[0] = hash(value.strip_prefix(b"W/").unwrap_or(value));
+            }
+            13 if is(PASSED_ON[1]) => self.passed_on[1] = hash(value),
+            12 if is(PASSED_ON[2]) => {
+                self.passed_on[2] = hash(value.split(|&byte| byte == b';').next().unwrap_or(value));
+            }
+            10 if is(PASSED_ON[3]) => self.passed_on[3] = hash(value),
+            6 if is("expect") => {
+                self.expects_continue = value.eq_ignore_ascii_case(b"100-continue");
+            }
+            9 if is("x-real-ip") && self.forwarded.1 == 0 => {
+                self.forwarded = place(text, value);
+            }
+            10 if is("connection") => self.read_connection(value),
+            12 if is(ID_HEADERS[0]) => self.ids[0] = place(text, value),
+            17 if is(ID_HEADERS[1]) => self.ids[1] = place(text, value),
+            11 if is(ID_HEADERS[2]) => self.ids[2] = place(text, value),
+            16 if is("x-accel-redirect") => self.redirects |= std::str::from_utf8(value).is_ok(),
+            15 if is("x-forwarded-for") => self.forwarded = place(text, value),
+            16 if is("x-forwarded-path") => self.forwarded_path = place(text, value),
+            18 if is("x-forwarded-prefix") => {
+                self.forwarded_prefix = place(text, value);
+            }
+            14 if is("content-length") => {
+                self.content_length = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+            }
+            17 if is("transfer-encoding") => {
+                let last = value.rsplit(|&byte| byte == b',').next().unwrap_or_default();
+                self.chunked = last.trim_ascii().eq_ignore_ascii_case(b"chunked");
+            }
+            _ => {}
         }
     }
 
@@ -373,8 +406,31 @@ impl Head {
     }
 
     fn text_at(&self, place: Place) -> &str {
-        let bytes = self.text.get(place.range()).unwrap_or_default();
-        std::str::from_utf8(bytes).unwrap_or_default()
+        match &self.text {
+            Text::Utf8(text) => text.get(place.range()).unwrap_or_default(),
+            Text::Bytes(bytes) => {
+                let bytes = bytes.get(place.range()).unwrap_or_default();
+                std::str::from_utf8(bytes).unwrap_or_default()
+            }
+        }
+    }
+}
+
+impl Text {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Text::Utf8(text) => text.as_bytes(),
+            Text::Bytes(bytes) => bytes,
+        }
+    }
+}
+
+impl From<Vec<u8>> for Text {
+    fn from(bytes: Vec<u8>) -> Self {
+        match String::from_utf8(bytes) {
+            Ok(text) => Text::Utf8(text.into()),
+            Err(error) => Text::Bytes(error.into_bytes().into()),
+        }
     }
 }
 
@@ -382,6 +438,14 @@ impl Place {
     fn range(self) -> Range<usize> {
         self.0 as usize..self.0 as usize + self.1 as usize
     }
+}
+
+/// What is behind the scheme of an absolute target (RFC 9112, section 3.2.2).
+fn absolute(target: &str) -> Option<&str> {
+    if target.starts_with('/') {
+        return None;
+    }
+    target.split_once("://").filter(|(scheme, _)| !scheme.contains('/')).map(|(_, rest)| rest)
 }
 
 /// Never 0.

@@ -4,3 +4,4 @@ pub mod head;
 pub mod http1;
 pub mod proxy_protocol;
 mod secret;
+mod usual;

@@ -15,20 +15,22 @@ impl Secret {
         if needed > self.0.capacity() {
             let mut larger = Vec::with_capacity(needed.next_power_of_two());
             larger.extend_from_slice(&self.0);
-            std::mem::replace(&mut self.0, larger).zeroize();
+            std::mem::replace(&mut self.0, larger).as_mut_slice().zeroize();
         }
         self.0.extend_from_slice(bytes);
     }
 
     /// Forgets the bytes.
     pub fn clear(&mut self) {
-        self.0.zeroize();
+        // A slice is wiped at once, a vector byte by byte. Behind its bytes nothing was ever written but what was wiped.
+        self.0.as_mut_slice().zeroize();
+        self.0.clear();
     }
 }
 
-impl From<&[u8]> for Secret {
-    fn from(bytes: &[u8]) -> Self {
-        Secret(bytes.to_vec())
+impl From<Vec<u8>> for Secret {
+    fn from(bytes: Vec<u8>) -> Self {
+        Secret(bytes)
     }
 }
 
@@ -42,7 +44,38 @@ impl Deref for Secret {
 
 impl Drop for Secret {
     fn drop(&mut self) {
-        self.0.zeroize();
+        self.clear();
+    }
+}
+
+/// Text that is wiped when it is dropped.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct SecretText(String);
+
+impl From<String> for SecretText {
+    fn from(text: String) -> Self {
+        SecretText(text)
+    }
+}
+
+impl Deref for SecretText {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Drop for SecretText {
+    fn drop(&mut self) {
+        std::mem::take(&mut self.0).into_bytes().as_mut_slice().zeroize();
+    }
+}
+
+/// As of [`Secret`].
+impl std::fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", self.0.len())
     }
 }
 
@@ -69,6 +102,7 @@ mod tests {
 
     #[test]
     fn nothing_of_it_is_printed() {
-        assert_eq!(format!("{:?}", Secret::from(&b"Bearer token"[..])), "12 bytes");
+        assert_eq!(format!("{:?}", Secret::from(b"Bearer token".to_vec())), "12 bytes");
+        assert_eq!(format!("{:?}", SecretText::from("Bearer token".to_owned())), "12 bytes");
     }
 }

@@ -81,6 +81,9 @@ const SAME_ID: i32 = 100;
 
 /// Several requests may share a trace.
 fn id_points(client: &Head, asked: &Head) -> i32 {
+    if !client.has_ids() || !asked.has_ids() {
+        return 0;
+    }
     let pairs = client.stable_ids().into_iter().zip(asked.stable_ids()).enumerate();
     let both = pairs.filter(|(_, (own, told))| !own.is_empty() && !told.is_empty());
     let points = both.map(|(kind, (own, told))| match (kind == TRACEPARENT, own == told) {

@@ -1,5 +1,6 @@
 //! Client exchanges that wait for an answer, found by what an upstream request says.
 
+use std::collections::hash_map::Entry;
 use std::hash::Hasher;
 
 use rustc_hash::{FxHashMap, FxHasher};
@@ -13,7 +14,14 @@ pub type Keys = [u64; 1 + ID_HEADERS.len()];
 
 /// The waiting exchanges by each of their keys, those that wait longest first.
 #[derive(Debug, Default)]
-pub struct Waiting(FxHashMap<u64, Vec<ExchangeId>>);
+pub struct Waiting(FxHashMap<u64, Queue>);
+
+/// Nearly always there is one.
+#[derive(Debug)]
+struct Queue {
+    first: ExchangeId,
+    behind: Vec<ExchangeId>,
+}
 
 impl Waiting {
     /// Adds an exchange. The keys are for [`Waiting::remove`].
@@ -21,7 +29,12 @@ impl Waiting {
         let mut keys = ids_of(process, head);
         keys[0] = by_target(process, head.target());
         for key in present(&keys) {
-            self.0.entry(key).or_default().push(id);
+            match self.0.entry(key) {
+                Entry::Occupied(queue) => queue.into_mut().behind.push(id),
+                Entry::Vacant(new) => {
+                    new.insert(Queue { first: id, behind: Vec::new() });
+                }
+            }
         }
         keys
     }
@@ -29,12 +42,15 @@ impl Waiting {
     /// Removes an exchange.
     pub fn remove(&mut self, keys: &Keys, id: ExchangeId) {
         for key in present(keys) {
-            let Some(waiting) = self.0.get_mut(&key) else { continue };
-            if let Some(at) = waiting.iter().position(|&other| other == id) {
-                waiting.remove(at);
-            }
-            if waiting.is_empty() {
+            let Some(queue) = self.0.get_mut(&key) else { continue };
+            if queue.first != id {
+                if let Some(at) = queue.behind.iter().position(|&other| other == id) {
+                    queue.behind.remove(at);
+                }
+            } else if queue.behind.is_empty() {
                 self.0.remove(&key);
+            } else {
+                queue.first = queue.behind.remove(0);
             }
         }
     }
@@ -46,7 +62,8 @@ impl Waiting {
         keys[0] = if told.is_empty() { 0 } else { by_target(process, told) };
         let target = by_target(process, asked.target());
         let of_ids = keys.into_iter().skip(1).chain([keys[0], target]).filter(|&key| key != 0);
-        of_ids.flat_map(|key| self.0.get(&key).into_iter().flatten().copied())
+        let queues = of_ids.filter_map(|key| self.0.get(&key));
+        queues.flat_map(|queue| std::iter::once(queue.first).chain(queue.behind.iter().copied()))
     }
 
     #[cfg(test)]
@@ -58,6 +75,9 @@ impl Waiting {
 /// The keys of the ids in a head; the first is left out.
 pub fn ids_of(process: u32, head: &Head) -> Keys {
     let mut keys = Keys::default();
+    if !head.has_ids() {
+        return keys;
+    }
     for (kind, id) in head.stable_ids().into_iter().enumerate().filter(|(_, id)| !id.is_empty()) {
         keys[1 + kind] = hash(process, 1 + kind, id);
     }
@@ -69,7 +89,7 @@ fn present(keys: &Keys) -> impl Iterator<Item = u64> {
 }
 
 fn by_target(process: u32, target: &str) -> u64 {
-    hash(process, 0, target.rsplit('/').next().unwrap_or(target))
+    hash(process, 0, memchr::memrchr(b'/', target.as_bytes()).map_or(target, |slash| &target[slash + 1..]))
 }
 
 fn hash(process: u32, kind: usize, text: &str) -> u64 {

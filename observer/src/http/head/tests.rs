@@ -139,3 +139,62 @@ fn a_later_minor_version_is_taken_for_1() {
     assert!(Head::parse(Side::Request, b"GET / HTTP/2.0\r\nHost: a\r\n\r\n").is_err());
     assert!(Head::parse(Side::Request, b"GET / HTTP/1.x\r\nHost: a\r\n\r\n").is_err());
 }
+
+mod usual {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const USUAL: [(Side, &str); 4] = [
+        (Side::Request, "GET /a/b?c=d HTTP/1.1\r\nHost: shop.test:81\r\nX-Request-ID:  q \r\n\r\n"),
+        (
+            Side::Request,
+            "POST http://a.test/x HTTP/1.0\r\nhost: b\r\nContent-Length: 12\r\nConnection: close, x\r\n\r\n",
+        ),
+        (
+            Side::Response,
+            "HTTP/1.1 200 OK\r\nETag: W/\"a\"\r\nSet-Cookie: s=1; Path=/\r\nContent-Type: text/html; b\r\n\r\n",
+        ),
+        (Side::Response, "HTTP/1.0 404 Not Found\r\nTransfer-Encoding: gzip, chunked\r\nX-Accel-Redirect: /z\r\n\r\n"),
+    ];
+
+    #[test]
+    fn usual_heads_need_no_other_parser() {
+        for (side, text) in USUAL {
+            let usual = Head::parse_usual(side, text.as_bytes());
+            assert_eq!(usual, Head::parse_any(side, text.as_bytes()).ok(), "{text}");
+            assert!(usual.is_some(), "{text}");
+        }
+        assert!(Head::parse_usual(Side::Response, b"HTTP/1.1 204\r\n\r\n").is_some(), "a reason may be missing");
+    }
+
+    /// Bytes that mean something in a head, and some that have no place there.
+    const TELLING: &[u8] = b"\r\n: \tA/a1-_?\"\x00\x7f\xc3\xa9HTTP.,;";
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+
+        #[test]
+        fn what_is_read_as_usual_any_parser_reads_alike(
+            which in 0..USUAL.len(),
+            changes in prop::collection::vec((any::<prop::sample::Index>(), 0..3_u8, prop::sample::select(TELLING)), 1..4),
+        ) {
+            let (side, text) = USUAL[which];
+            let mut text = text.as_bytes().to_vec();
+            for (at, change, byte) in changes {
+                let at = at.index(text.len());
+                match change {
+                    0 => text[at] = byte,
+                    1 => text.insert(at, byte),
+                    _ => drop(text.remove(at)),
+                }
+            }
+            if let Some(end) = end_of_head(&text, 0) {
+                text.truncate(end);
+            }
+            if let Some(usual) = Head::parse_usual(side, &text) {
+                prop_assert_eq!(Ok(usual), Head::parse_any(side, &text));
+            }
+        }
+    }
+}
