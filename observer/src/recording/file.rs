@@ -4,7 +4,8 @@
 //! that was cut between two events.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -20,6 +21,9 @@ pub const RECORD_BYTES_MAX: usize = 64 * 1024 + size_of::<record::Opened>();
 
 /// Changes with the form of the file or of an event.
 pub(super) const VERSION: u16 = 1;
+
+/// Read from the file at once.
+const BUFFER_BYTES: usize = 256 * 1024;
 
 const MAGIC: [u8; 6] = *b"OBSREC";
 const BYTE_ORDER: u32 = 0x0102_0304;
@@ -123,6 +127,8 @@ pub struct Reader {
     /// Bytes read so far.
     offset: u64,
     buffer: Box<[u8]>,
+    /// Bytes in the file's own buffer that the event given out last lies in.
+    given_out: usize,
     is_at_end: bool,
 }
 
@@ -131,12 +137,12 @@ impl Reader {
     pub fn open(path: &Path) -> Result<Self, RecordingError> {
         let name = path.display().to_string();
         let file = match File::open(path) {
-            Ok(file) => BufReader::new(file),
+            Ok(file) => BufReader::with_capacity(BUFFER_BYTES, file),
             Err(reason) => return Err(RecordingError::Open { file: name, reason }),
         };
         let header = Header { is_masked: false, realtime_offset_ns: 0, kernel_release: String::new() };
         let buffer = vec![0; RECORD_BYTES_MAX].into();
-        let mut reader = Reader { name, file, header, offset: 0, buffer, is_at_end: false };
+        let mut reader = Reader { name, file, header, offset: 0, buffer, given_out: 0, is_at_end: false };
         reader.header = reader.read_header()?;
         Ok(reader)
     }
@@ -154,7 +160,14 @@ impl Reader {
         if self.is_at_end {
             return Ok(None);
         }
+        self.file.consume(std::mem::take(&mut self.given_out));
         let start = self.offset;
+        if let Some(event) = whole(self.file.buffer()) {
+            self.given_out = event.end;
+            self.offset += event.end as u64;
+            let decoded = Event::decode(&self.file.buffer()[event]);
+            return decoded.map(Some).map_err(|error| damaged(&self.name, start, error.into()));
+        }
         let mut length = [0; size_of::<u32>()];
         self.fill(length.len())?;
         length.copy_from_slice(&self.buffer[..size_of::<u32>()]);
@@ -262,6 +275,13 @@ impl From<RawHeader> for Header {
 
 fn damaged(file: &str, offset: u64, what: Damage) -> RecordingError {
     RecordingError::Damaged { file: file.to_owned(), offset, what }
+}
+
+/// Where the next event lies, if it is there as a whole.
+fn whole(buffered: &[u8]) -> Option<Range<usize>> {
+    let length = u32::from_ne_bytes(*buffered.first_chunk()?) as usize;
+    let event = size_of::<u32>()..size_of::<u32>() + length;
+    (length != END as usize && length <= RECORD_BYTES_MAX && event.end <= buffered.len()).then_some(event)
 }
 
 /// Fills the buffer as far as there are bytes. Returns how many there were.
