@@ -96,13 +96,15 @@ impl Router {
             indexes.filter(|(own, _)| own.is_none_or(|own| own == port)).for_each(|(_, index)| call(index));
         };
         each_of(&self.plain_hosts, &name);
-        // A wildcard stands for one character at least.
-        for (dot, _) in name.match_indices('.') {
-            if dot > 0 {
-                each_of(&self.suffix_hosts, &name[dot..]);
-            }
-            if dot + 1 < name.len() {
-                each_of(&self.prefix_hosts, &name[..=dot]);
+        if !self.suffix_hosts.is_empty() || !self.prefix_hosts.is_empty() {
+            // A wildcard stands for one character at least.
+            for (dot, _) in name.match_indices('.') {
+                if dot > 0 {
+                    each_of(&self.suffix_hosts, &name[dot..]);
+                }
+                if dot + 1 < name.len() {
+                    each_of(&self.prefix_hosts, &name[..=dot]);
+                }
             }
         }
         call(&self.any_host);

@@ -103,10 +103,8 @@ pub fn split_port(text: &str) -> (&str, Option<u16>) {
             None => (text, None),
         };
     }
-    match text.split_once(':') {
-        Some((host, port)) if digits(port).is_some() => (host, digits(port)),
-        _ => (text, None),
-    }
+    let Some(colon) = memchr::memchr(b':', text.as_bytes()) else { return (text, None) };
+    digits(&text[colon + 1..]).map_or((text, None), |port| (&text[..colon], Some(port)))
 }
 
 /// Whether `text` is an IP address or may be the name of a host.
