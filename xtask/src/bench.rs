@@ -8,6 +8,7 @@ mod json;
 mod machine;
 mod memory;
 mod picture;
+mod publish;
 mod readings;
 mod replay;
 mod report;
@@ -31,10 +32,10 @@ pub use self::bystander::bystander;
 use self::machine::Machine;
 use self::report::Part;
 use self::row::{Family, Spec};
-use crate::project::Project;
+use crate::project::{Project, quiet_unless_terminal};
 use crate::setup::{self, Purpose};
 use crate::signals::Interrupted;
-use crate::{build, say, step};
+use crate::{build, job, say, step};
 
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args)]
@@ -51,6 +52,12 @@ pub struct Args {
     /// Measure this agent in place of the project's own, as it is: to compare two builds
     #[arg(long, value_name = "FILE")]
     agent: Option<PathBuf>,
+    /// Measure each stage of the agent by itself instead, with Criterion
+    #[arg(long, conflicts_with_all = ["rows", "json", "agent", "publish"])]
+    criterion: bool,
+    /// Put the table into README.md and the picture into docs/bench.svg; all rows are measured
+    #[arg(long, conflicts_with_all = ["rows", "agent"])]
+    publish: bool,
 }
 
 /// What the families measure with.
@@ -90,6 +97,9 @@ const FAMILIES: &[Family] = &[
 
 /// Sets up, builds and measures. Exit code 1 if a row could not be measured, whatever the verdicts.
 pub fn bench(project: &Project, args: &Args) -> Result<ExitCode> {
+    if args.criterion {
+        return stages(project);
+    }
     let families = families(&args.rows)?;
     if !Uid::effective().is_root() {
         bail!("the agent needs root: run `sudo -E env \"PATH=$PATH\" cargo xtask bench`");
@@ -106,14 +116,18 @@ pub fn bench(project: &Project, args: &Args) -> Result<ExitCode> {
     let start = Instant::now();
     let parts = families.into_iter().map(|family| measure(&bench, family)).collect::<Result<Vec<_>>>()?;
     let wanted = |spec: &Spec| args.rows.is_empty() || args.rows.iter().any(|row| row == spec.name);
-    say(&report::table(&parts, wanted));
+    let table = report::table(&parts, wanted);
+    say(&table);
     for note in parts.iter().filter_map(|part| part.findings.as_ref().ok()).flat_map(|findings| &findings.notes) {
         say(note);
     }
     let file = args.json.clone().unwrap_or_else(|| project.target.join("bench.json"));
     let json = report::json(&machine, bench.pairs, &parts, wanted);
     fs::write(&file, format!("{json}\n")).with_context(|| format!("cannot write {}", file.display()))?;
-    draw(&parts, &machine, &file.with_extension("svg"))?;
+    let picture = draw(&parts, &machine, &file.with_extension("svg"))?;
+    if args.publish {
+        publish::publish(project, &machine.describe(), &table, picture.as_deref())?;
+    }
     step(&format!("bench: {:.0} s; every run is in {}", start.elapsed().as_secs_f64(), file.display()));
     let failed = parts.iter().any(|part| part.findings.is_err());
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -144,7 +158,7 @@ fn agent(project: &Project, args: &Args) -> Result<PathBuf> {
 fn measure(bench: &Bench, family: &'static Family) -> Result<Part> {
     let names: Vec<&str> = family.rows.iter().map(|row| row.name).collect();
     step(&format!("bench: {}", names.join(", ")));
-    let before = readings::load_average();
+    let (start, before) = (Instant::now(), readings::load_average());
     let findings = match (family.measure)(bench) {
         Err(error) if error.is::<Interrupted>() => return Err(error),
         findings => findings.map_err(|error| format!("{error:#}")),
@@ -153,20 +167,31 @@ fn measure(bench: &Bench, family: &'static Family) -> Result<Part> {
         crate::signals::check()?;
         eprintln!("error: {}: {why}", family.name);
     }
-    Ok(Part { family, findings, load: [before, readings::load_average()] })
+    let seconds = start.elapsed().as_secs_f64();
+    step(&format!("bench: {} took {seconds:.0} s", family.name));
+    Ok(Part { family, findings, seconds, load: [before, readings::load_average()] })
 }
 
-fn draw(parts: &[Part], machine: &Machine, file: &Path) -> Result<()> {
+/// Each stage of the agent by itself: observer/benches/stages.
+fn stages(project: &Project) -> Result<ExitCode> {
+    let mut cargo = project.cargo("bench");
+    quiet_unless_terminal(&mut cargo).args(["--locked", "--package", "observer", "--bench", "stages"]);
+    job::shown(&mut cargo, "`cargo bench`")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Returns the picture, if there is anything to show.
+fn draw(parts: &[Part], machine: &Machine, file: &Path) -> Result<Option<String>> {
     let stages = parts.iter().filter_map(|part| part.findings.as_ref().ok()).flat_map(|f| f.stages.clone());
     let picture = picture::stages(
         "CPU per request by stage, nginx at full speed",
         &machine.describe(),
         &stages.collect::<Vec<_>>(),
     );
-    let Some(picture) = picture else { return Ok(()) };
-    fs::write(file, picture).with_context(|| format!("cannot write {}", file.display()))?;
+    let Some(picture) = picture else { return Ok(None) };
+    fs::write(file, &picture).with_context(|| format!("cannot write {}", file.display()))?;
     step(&format!("bench: the picture is {}", file.display()));
-    Ok(())
+    Ok(Some(picture))
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ pub struct Part {
     pub family: &'static Family,
     /// Its findings, or why there are none.
     pub findings: Result<Findings, String>,
+    /// How long it took.
+    pub seconds: f64,
     /// The host's load averages before and after.
     pub load: [String; 2],
 }
@@ -136,6 +138,7 @@ fn part_json(part: &Part) -> Json {
     };
     Json::object([
         ("family", part.family.name.into()),
+        ("seconds", part.seconds.into()),
         ("load_average_before", part.load[0].as_str().into()),
         ("load_average_after", part.load[1].as_str().into()),
         ("error", error),
@@ -154,8 +157,8 @@ mod tests {
         let mut found = Findings::default();
         found.measured("gateway-25us", (0..15).map(|i| 1.01 + 0.001 * f64::from(i)).collect());
         vec![
-            Part { family: &LUA, findings: Ok(found), load: load.clone() },
-            Part { family: &TLS, findings: Err("no\nTLS | yet".into()), load },
+            Part { family: &LUA, findings: Ok(found), seconds: 1.0, load: load.clone() },
+            Part { family: &TLS, findings: Err("no\nTLS | yet".into()), seconds: 0.0, load },
         ]
     }
 
