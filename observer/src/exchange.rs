@@ -248,6 +248,11 @@ impl Attempt {
     pub fn is_unanswered(&self) -> bool {
         self.path.is_some() && self.answer.header_ns.is_none() && self.ended_ns.is_none()
     }
+
+    /// Whether it is over without an answer.
+    pub fn has_failed(&self) -> bool {
+        self.answer.header_ns.is_none() && self.ended_ns.is_some()
+    }
 }
 
 impl Exchange {
@@ -364,9 +369,15 @@ impl Exchange {
         self.tries().filter_map(|attempt| Some((attempt.began_ns, attempt.answer.header_ns?)))
     }
 
-    /// Whether nothing speaks against another upstream's being asked for it: it is not answered, and none was asked.
+    /// Whether nothing speaks against another upstream's being asked for it: it is not answered, and all that were asked
+    /// failed.
     pub fn lacks_attempt(&self) -> bool {
-        self.response.head.is_none() && self.attempts.is_empty()
+        self.response.head.is_none() && self.attempts.iter().all(Attempt::has_failed)
+    }
+
+    /// Whether upstreams were asked for it, and all of them failed: the next one is asked, or the client answered.
+    pub fn is_due_again(&self) -> bool {
+        !self.attempts.is_empty() && self.attempts.iter().all(Attempt::has_failed)
     }
 
     /// The attempts at an answer to the request itself: not those made for a subrequest.

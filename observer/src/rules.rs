@@ -119,7 +119,9 @@ fn who_read_the_body(exchange: &Exchange, head: &Head) -> Option<BodyRule> {
 pub fn is_try(exchange: &Exchange, index: usize) -> bool {
     let attempt = &exchange.attempts[index];
     let is_answered = |at: Nanoseconds| exchange.response.head_ns.is_some_and(|answered| answered < at);
-    !is_answered(attempt.began_ns) && !is_copy(exchange, index) && !is_leave(exchange, index)
+    // A connect under way was held to be this exchange's by the thread's order alone.
+    let is_asked = attempt.path.is_some() || attempt.ended_ns.is_some();
+    is_asked && !is_answered(attempt.began_ns) && !is_copy(exchange, index) && !is_leave(exchange, index)
 }
 
 /// A retry comes when the try before it is over; a copy goes out beside it (`ngx_http_mirror_handler`). Only TCP shows

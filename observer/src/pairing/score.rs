@@ -15,6 +15,14 @@ const PASSED_ON: i32 = 6;
 /// once, too, for as many clients.
 const BESIDE_MAX: usize = 3;
 
+/// Points for a target that is the client's own.
+const SAME_TARGET: i32 = 4;
+
+/// Points for the same target, when the upstream that was asked for it has failed: more than the thread's order has where
+/// it would be a second upstream at once, for another target. A gateway learns of a refused connect later than of what it
+/// read since.
+const DUE_AGAIN: i32 = 6;
+
 /// The thread wrote the response to the client right after it had read the upstream's.
 const WAY_BACK: i32 = 10;
 
@@ -35,13 +43,16 @@ pub(super) fn forth(asked: Asked<'_>, candidate: Candidate<'_>) -> Option<Score>
     let mut points = ids;
     points += if of_thread.is_some() { 8 } else { 0 };
     points += if client.method() == asked.head.method() { 1 } else { -6 };
-    points += target_points(client, asked.head);
+    let target = target_points(client, asked.head);
+    points += target;
     points += address_points(candidate.client, asked.head);
     points += length_points(client, asked.head);
     // A mirrored request asks two upstreams at once; else the second comes when the first is done with.
     let is_direct = of_thread.is_some_and(|lead| lead.is_direct) && !has_many_beside(exchange);
     if exchange.awaits_upstream() && asked.connected_for != Some(exchange.id) && !is_direct {
         points -= 12;
+    } else if exchange.is_due_again() {
+        points += if target >= SAME_TARGET { DUE_AGAIN } else { 2 };
     } else if !exchange.attempts.is_empty() {
         points += 2;
     }
@@ -68,13 +79,23 @@ pub(super) fn is_passed_on(attempt: &Attempt, client: &Exchange, is_told: bool) 
     let path = attempt.path.as_deref().map_or(0, |path| path_points(request.path(), path));
     let back = match (&attempt.answer.fingerprint, client.fingerprint()) {
         (Some(upstream), Some(client)) => upstream.points(&client),
-        // The gateway answers by itself for an upstream that failed.
         (None, Some(_)) if attempt.ended_ns.is_none() => return is_told,
-        (None, _) | (_, None) => 0,
+        // The gateway answers by itself for an upstream that failed, with an error of its own.
+        (None, Some(_)) => {
+            if client.status().is_some_and(|status| status >= 500) {
+                FAILED.0
+            } else {
+                FAILED.1
+            }
+        }
+        (_, None) => 0,
     };
     let is_anothers = attempt.evidence == Evidence::RequestId;
     is_told || (WAY_BACK + path + back >= PASSED_ON && !is_anothers)
 }
+
+/// Points for a client's error, and against any other answer, where the upstream failed.
+const FAILED: (i32, i32) = (3, -5);
 
 /// An id of one request's own.
 const SAME_ID: i32 = 100;
@@ -98,16 +119,16 @@ fn id_points(client: &Head, asked: &Head) -> i32 {
 fn target_points(client: &Head, asked: &Head) -> i32 {
     let (told, prefix) = (asked.forwarded_path(), asked.forwarded_prefix());
     if !told.is_empty() {
-        return if client.target() == told || client.path() == told { 4 } else { -4 };
+        return if client.target() == told || client.path() == told { SAME_TARGET } else { -4 };
     }
     let is_stripped = || client.target().strip_prefix(prefix.trim_end_matches('/')) == Some(asked.target());
-    if !prefix.is_empty() && is_stripped() { 4 } else { path_points(client.target(), asked.target()) }
+    if !prefix.is_empty() && is_stripped() { SAME_TARGET } else { path_points(client.target(), asked.target()) }
 }
 
 /// A gateway passes the path on, strips a prefix, adds one, or rewrites it.
 fn path_points(client: &str, upstream: &str) -> i32 {
     if client == upstream {
-        4
+        SAME_TARGET
     } else if client.ends_with(upstream) || upstream.ends_with(client) {
         2
     } else {

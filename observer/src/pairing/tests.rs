@@ -138,6 +138,40 @@ fn a_thread_that_turns_to_many_at_once_does_not_do_it_for_one_client() {
     assert!(chosen[3..].contains(&1), "{chosen:?}");
 }
 
+/// A gateway learns of a refused connect later than of what it read since.
+#[test]
+fn a_request_whose_upstream_was_refused_is_asked_for_again() {
+    let mut open = [exchange(0, "GET /a HTTP/1.1\r\n\r\n"), exchange(1, "GET /b HTTP/1.1\r\n\r\n")];
+    open[0].attempts.push(Attempt { ended_ns: Some(1), ..attempt() });
+    open[1].attempts.push(attempt());
+    let mut pairing = Pairing::default();
+    for exchange in &open {
+        pairing.client_waits(7, exchange.request.head.as_ref().unwrap(), exchange.id);
+    }
+    let lead = Some(Lead { client: Some(open[1].id), is_direct: true, after: None });
+    for (asked, expected) in [("GET /a HTTP/1.1\r\n\r\n", 0), ("GET /copy HTTP/1.1\r\n\r\n", 1)] {
+        let asked = Asked { head: &head(asked), process: 7, lead, connected_for: None };
+        let find = |id: ExchangeId| {
+            open.iter().find(|exchange| exchange.id == id).map(|exchange| Candidate { exchange, client: "" })
+        };
+        assert_eq!(pairing.choose(asked, find).map(|(id, _)| id.number), Some(expected));
+    }
+}
+
+#[test]
+fn behind_an_upstream_that_failed_an_error_is_its_clients_and_another_answer_is_not() {
+    let failed = Attempt { path: Some("/a".into()), ended_ns: Some(4), ..attempt() };
+    let answered = |target: &str, status: u16| {
+        let mut exchange = exchange(0, &format!("GET {target} HTTP/1.1\r\n\r\n"));
+        let head = format!("HTTP/1.1 {status} x\r\nContent-Length: 5\r\n\r\n");
+        exchange.response.head = Some(Box::new(Head::parse(Side::Response, head.as_bytes()).unwrap()));
+        Pairing::is_passed_on(&failed, &exchange, false)
+    };
+    assert!(answered("/a", 502) && answered("/rewritten", 502));
+    assert!(answered("/a", 200), "a page in place of the error");
+    assert!(!answered("/file", 200));
+}
+
 /// A client's exchange with this response, and the attempt that its thread heard of just before.
 fn is_passed_on(answer: &str, response: &str, path: &str) -> bool {
     let respond = |text: &str| {
