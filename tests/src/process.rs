@@ -4,7 +4,8 @@ use std::fs::{self, File};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -96,6 +97,13 @@ impl Drop for Process {
     }
 }
 
+/// Lets this process have so many files open at once. Error if it may not.
+pub fn allow_open_files(count: u64) -> Result<()> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    ensure!(hard >= count, "only {hard} files may be open: raise `ulimit -Hn` to {count}");
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, soft.max(count), hard)?)
+}
+
 /// Sends `signal` to the process `pid`.
 pub fn signal_pid(pid: u32, signal: Signal) -> Result<()> {
     let pid = Pid::from_raw(i32::try_from(pid)?);
@@ -130,6 +138,15 @@ pub fn time_not_idle(pid: u32) -> Duration {
     let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
     let nanoseconds = text.split_whitespace().take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
     Duration::from_nanos(nanoseconds)
+}
+
+/// How long a process of one thread has waited for a processor, and how often it got one (`/proc/PID/schedstat`, second
+/// and third field).
+pub fn waits(pid: u32) -> (Duration, u32) {
+    let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
+    let mut fields = text.split_whitespace().skip(1).map(|field| field.parse::<u64>().unwrap_or(0));
+    let (waited, times) = (fields.next().unwrap_or(0), fields.next().unwrap_or(0));
+    (Duration::from_nanos(waited), u32::try_from(times).unwrap_or(u32::MAX))
 }
 
 /// proc(5): the command's name is in parentheses and may hold any character; state and parent follow it.

@@ -30,7 +30,7 @@ fn conformance() -> Result<()> {
     let answering = returns("return 200 done;")?;
     let backend = returns("return 200 done;")?;
     let folder = tempfile::tempdir()?;
-    let caching = caching(&backend, folder.path())?;
+    let caching = caching(&backend, &folder.path().join("200"))?;
     for (name, body) in [
         ("a body read with its head", Body::Sized(300)),
         ("a body read in a call of its own", Body::Sized(3_000)),
@@ -45,7 +45,23 @@ fn conformance() -> Result<()> {
     let bytes = [head.as_bytes(), &chunk(1_500), b"zz\r\n"].concat();
     let outcome = differ_in_the_log_alone(&bytes, &reading, &returns("return 400;")?);
     family.claim(Case::undecidable("chunks that are none, in a call of their own", REASON), outcome);
+    // What it reads of chunks that become too large nginx counts only if all of them came with their head, and were good.
+    let refusing = lingering("client_max_body_size 10; proxy_pass http://127.0.0.1:1;")?;
+    let too_large = returns("return 413;")?;
+    let cached = caching_with(
+        &too_large,
+        &folder.path().join("413"),
+        "proxy_cache_valid 413 1h; lingering_close always; keepalive_timeout 0;",
+    )?;
+    let body = Body::Chunked { chunks: 3, chunk_bytes: 9 };
+    let outcome = differ_in_the_log_alone(&Request::new("POST", PATH).body(body).bytes(), &cached, &refusing);
+    family.claim(Case::undecidable("chunks that are too large, all with the head", REASON), outcome);
     family.finish()
+}
+
+/// As [`returns`], and it waits for the client behind every answer.
+fn lingering(directives: &str) -> Result<Nginx> {
+    returns(&format!("lingering_close always; keepalive_timeout 0; {directives}"))
 }
 
 /// nginx that answers the requests of the proofs so.
@@ -55,12 +71,16 @@ fn returns(directives: &str) -> Result<Nginx> {
 
 /// nginx that reads the body, and answers with what `backend` answers, out of its cache.
 fn caching(backend: &Nginx, folder: &Path) -> Result<Nginx> {
+    caching_with(backend, folder, "proxy_cache_valid 200 1h;")
+}
+
+fn caching_with(backend: &Nginx, folder: &Path, directives: &str) -> Result<Nginx> {
     let pass = format!(
-        "proxy_pass http://{}; proxy_cache z; proxy_cache_methods GET HEAD POST; proxy_cache_key $uri; proxy_cache_valid 200 1h;",
+        "proxy_pass http://{}; proxy_cache z; proxy_cache_methods GET HEAD POST; proxy_cache_key $uri; {directives}",
         backend.address()
     );
     let nginx = Config::new()?
-        .http(&format!("proxy_cache_path {} keys_zone=z:1m;", folder.join("cache").display()))
+        .http(&format!("proxy_cache_path {} keys_zone=z:1m;", folder.display()))
         .location("/own/", &pass)
         .location("/probe/", "return 200 ok;")
         .start()?;

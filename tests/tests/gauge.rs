@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use observer_tests::exposition::Exposition;
 use observer_tests::nginx::config::Config;
 use observer_tests::nginx::stub_status::StubStatus;
+use observer_tests::process::allow_open_files;
 use observer_tests::wait::{PATIENCE, alone, until};
 use observer_tests::{Agent, Client, Nginx, Request, Upstream};
 
@@ -138,5 +139,45 @@ fn counts_grow_with_the_traffic() -> Result<()> {
             client.exchange(&Request::get("/alpha/bytes/10"))?;
         }
     }
+    check(&agent, &nginx, &start, (0, 0, 0, 0))
+}
+
+/// A part of them open before the agent, which finds these by a look at the kernel's sockets.
+#[test]
+fn ten_thousand_connections_are_in_the_states_that_nginx_has_them_in() -> Result<()> {
+    const EACH: usize = 2_500;
+    let _alone = alone()?;
+    allow_open_files(4 * EACH as u64 + 1_000)?;
+    let upstream = Upstream::ipv4()?;
+    let nginx = Config::new()?
+        .workers(2)
+        .connections(4 * EACH + 1_000)
+        .service("alpha", upstream.address())
+        .location("/own/", "return 200 done;")
+        .start()?;
+    let open = |bytes: &[u8], is_answered: bool| -> Result<Vec<Client>> {
+        let connect = |_| {
+            let mut client = Client::connect(nginx.address())?;
+            client.send(bytes)?;
+            if is_answered {
+                client.response(false)?;
+            }
+            Ok(client)
+        };
+        (0..EACH).map(connect).collect()
+    };
+    let kept = open(&Request::get("/own/").bytes(), true)?;
+    let agent = Agent::watching(&[nginx.selector()])?;
+    let start = Start::of(&agent, &nginx)?;
+    let each = EACH as u64;
+    check(&agent, &nginx, &start, (each, 0, 0, each))?;
+    let fresh = open(b"", false)?;
+    let reading = open(b"GET /own/ HT", false)?;
+    let upload = Request::post("/alpha/echo", 1_000).bytes();
+    let writing = open(&upload[..upload.len() - 500], false)?;
+    check(&agent, &nginx, &start, (4 * each, each, each, 2 * each))?;
+    drop((kept, reading));
+    check(&agent, &nginx, &start, (2 * each, 0, each, each))?;
+    drop((fresh, writing));
     check(&agent, &nginx, &start, (0, 0, 0, 0))
 }

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use observer_tests::nginx::config::Config;
+use observer_tests::process::allow_open_files;
 use observer_tests::wait::alone;
 use observer_tests::{Agent, Client, Request, Upstream};
 
@@ -68,9 +68,7 @@ fn said(stderr: &str, word: &str) -> Result<f64> {
 #[test]
 fn a_thousand_services_and_ten_thousand_connections_keep_the_limits_of_memory() -> Result<()> {
     let _alone = alone()?;
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    ensure!(hard >= OPEN_FILES, "only {hard} files may be open: raise `ulimit -Hn` to {OPEN_FILES}");
-    setrlimit(Resource::RLIMIT_NOFILE, soft.max(OPEN_FILES), hard)?;
+    allow_open_files(OPEN_FILES)?;
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("services.yaml");
     fs::write(&file, services())?;
