@@ -15,7 +15,7 @@ use crate::capture;
 use crate::host::btf::{Btf, BtfError};
 use crate::host::diag::{Diag, DiagError};
 
-pub use table::render;
+pub use table::{Look, render};
 
 mod capabilities;
 mod helpers;

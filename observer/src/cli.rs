@@ -1,6 +1,7 @@
 //! The command line.
 
 mod asking;
+mod examples;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,48 +15,48 @@ use crate::exposition::auth::Role;
 use crate::exposition::listen::{Listen, network};
 use crate::host::selector::Selector;
 use crate::kong_admin::AdminUrl;
-use crate::metrics::Spoken;
+use crate::logging::LogFormat;
+use crate::metrics::{Label, Spoken};
 use crate::privileges::{Account, PrivilegeError};
 
 pub use self::asking::{AgentArgs, TailArgs, TopArgs};
 
 /// Watches an API gateway from outside and serves its Kong metrics.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
+#[command(version, args_conflicts_with_subcommands = true, after_help = examples::OBSERVER)]
 pub struct Cli {
     /// What to do; without any, `run`
     #[command(subcommand)]
     pub command: Option<Command>,
+    /// How log lines are written to stderr
+    #[arg(long, value_name = "FORMAT", global = true, value_enum, default_value_t)]
+    pub log_format: LogFormat,
     /// Options of `run`
     #[command(flatten)]
     pub run: RunArgs,
 }
 
-const EXAMPLES: &str = "\
-Examples:
-  observer                                        every nginx, openresty or kong on this host
-  observer --gateway port:8000 --kong-config kong.yml
-  observer top                                    what they do, live
-  observer tail --url unix:/run/observer.sock     every exchange as it ends
-  observer check                                  what this host allows
-  observer record traffic.rec --for 30s && observer replay traffic.rec";
-
 /// Subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Watch the gateways on this host and serve their metrics
+    #[command(after_help = examples::RUN)]
     Run(RunArgs),
     /// Show row by row what this host allows
+    #[command(after_help = examples::CHECK)]
     Check,
     /// Show live what the gateways do, service by service
     Top(TopArgs),
     /// Print every exchange as it ends, like an access log; needs the role admin
     Tail(TailArgs),
     /// Write what happens to a file, without secrets
+    #[command(after_help = examples::RECORD)]
     Record(RecordArgs),
     /// Print the metrics that a recorded file gives
+    #[command(after_help = examples::REPLAY)]
     Replay(ReplayArgs),
     /// Give a user a new token for the metrics page, and print it once
+    #[command(after_help = examples::TOKEN)]
     Token(TokenArgs),
 }
 
@@ -167,6 +168,9 @@ pub struct SurfaceArgs {
     /// Where to keep what is enabled across restarts; made if there is none
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
+    /// A label of the family observer_info, for queries to join with; repeatable
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    pub labels: Vec<Label>,
     /// Serve other hosts without users, allow-list or TLS
     #[arg(long)]
     pub insecure: bool,
@@ -226,6 +230,36 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_help_ends_with_examples_that_are_understood() {
+        let mut command = Cli::command();
+        command.build();
+        let all = command.get_subcommands().filter(|command| command.get_name() != "help" && !command.is_hide_set());
+        let mut lines = 0;
+        for command in all.chain([&command]) {
+            let name = command.get_name();
+            let help = command.get_after_help().unwrap_or_else(|| panic!("{name} has no examples")).to_string();
+            let examples = help.strip_prefix("Examples:\n").unwrap_or_else(|| panic!("{name}: {help}"));
+            for line in examples.lines() {
+                // A remark stands behind two spaces; shells take redirections and what follows &&.
+                let line = line.trim_start().split("  ").next().unwrap_or_default();
+                for call in line.split(" && ").map(|call| call.split(['>', '|']).next().unwrap_or_default()) {
+                    Cli::try_parse_from(call.split_whitespace()).unwrap_or_else(|error| panic!("{call}: {error}"));
+                    lines += 1;
+                }
+            }
+        }
+        assert!(lines > 12, "{lines}");
+    }
+
+    #[test]
+    fn log_lines_are_for_people_unless_json_is_asked_for() {
+        let format = |arguments: &[&str]| Cli::parse_from(arguments).log_format;
+        assert_eq!(format(&["observer"]), LogFormat::Text);
+        assert_eq!(format(&["observer", "--log-format", "json"]), LogFormat::Json);
+        assert_eq!(format(&["observer", "check", "--log-format", "json"]), LogFormat::Json);
     }
 
     #[test]

@@ -4,6 +4,8 @@
 
 pub mod cli;
 pub mod commands;
+pub mod logging;
+pub mod progress;
 pub mod privileges;
 pub mod agent;
 pub mod priority;

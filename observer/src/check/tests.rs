@@ -127,19 +127,41 @@ fn without_btf_every_hook_is_missing() {
 fn the_table_is_aligned_and_ends_with_the_answer() {
     let mut rows = vec![Row::ok("kernel", "6.18"), Row::warn("BPF compiler", "off", "turn it on")];
     assert_eq!(
-        render(&rows, false),
+        render(&rows, Look::default()),
         "ok       kernel        6.18\n\
          warn     BPF compiler  off\n\
          \x20                      -> turn it on\n\
          \n\
-         This host can be observed.\n"
+         This host can be observed; 1 of 2 rows are worth a look: BPF compiler.\n"
     );
+    let good = render(&rows[..1], Look::default());
+    assert!(good.ends_with("\n\nThis host can be observed: all 1 rows are as needed.\n"), "{good}");
     rows.push(Row::missing("BTF", "not there", "boot another kernel"));
-    let text = render(&rows, false);
+    let text = render(&rows, Look::default());
     let last = text.lines().last().unwrap();
     assert!(last.starts_with("This host cannot be observed yet: mend BTF "), "{last}");
-    assert!(render(&rows, true).contains("\x1b[31mmissing\x1b[0m  BTF"));
+    assert!(render(&rows, Look { colour: true, columns: None }).contains("\x1b[31mmissing\x1b[0m  BTF"));
 }
+
+#[test]
+fn on_a_terminal_long_rows_go_on_below_themselves() {
+    let rows = [Row::warn("BTF", "one two three four five six seven", "do this and then do that")];
+    assert_eq!(
+        render(&rows, Look { colour: false, columns: Some(35) }).lines().take(4).collect::<Vec<_>>(),
+        [
+            "warn     BTF  one two three four",
+            "              five six seven",
+            "              -> do this and then",
+            "              do that"
+        ]
+    );
+    // Too narrow for anything: words stay whole.
+    let narrow = render(&rows, Look { colour: false, columns: Some(3) });
+    assert!(narrow.lines().all(|line| line.chars().count() <= 14 + LONGEST_ANSWER), "{narrow}");
+}
+
+/// The answer is one line on any terminal.
+const LONGEST_ANSWER: usize = 80;
 
 #[test]
 fn this_host_is_looked_at_without_a_word_missing() {

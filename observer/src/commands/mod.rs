@@ -28,6 +28,7 @@ use crate::kong_admin::KongAdmin;
 use crate::metrics::{self, Dialect, Metrics, Spoken};
 use crate::pipeline::{self, Pipeline};
 use crate::privileges::PrivilegeError;
+use crate::progress;
 use crate::reload::InUse;
 
 /// Exit code for what the person gave: a bad option or configuration.
@@ -35,6 +36,7 @@ const BAD_INPUT: u8 = 2;
 
 /// Does what the command line says. Errors are printed, in one line.
 pub fn main(cli: Cli) -> ExitCode {
+    let format = cli.log_format;
     let result = match cli.command.unwrap_or(Command::Run(cli.run)) {
         Command::Run(args) => run::run(&args),
         Command::Check => check::check(),
@@ -45,7 +47,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::Token(args) => token::token(&args),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        format.tell_end(&error);
         if is_bad_input(&error) { ExitCode::from(BAD_INPUT) } else { ExitCode::FAILURE }
     })
 }
@@ -105,7 +107,7 @@ fn load(args: &ConfigArgs) -> Result<InUse> {
     let sources = Sources { own: args.config.clone(), kong: args.kong_config.clone(), nginx: args.nginx_conf.clone() };
     let mut in_use = InUse { sourced: sources.read()?, datastore: args.datastore.clone(), kong_admin_answers: None };
     if let Some(admin) = kong_admin(args) {
-        let read = admin.read();
+        let read = progress::during("asking Kong's Admin API", || admin.read());
         in_use.kong_admin_answers = Some(read.is_ok());
         match read {
             Ok(config) => {

@@ -1,6 +1,7 @@
 //! `observer record`.
 
 use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::mpsc::channel;
 use std::thread;
@@ -16,6 +17,7 @@ use crate::event::Event;
 use crate::host::selector::Selection;
 use crate::priority;
 use crate::privileges;
+use crate::progress::{Progress, during};
 use crate::recording::{Header, Masker, RecordingError, Writer};
 use crate::resolver;
 
@@ -36,7 +38,7 @@ pub fn record(args: &RecordArgs) -> Result<ExitCode> {
         );
     }
     let selection = Selection::new(args.gateways.gateways.clone());
-    let capture = Capture::start(selection.clone())?;
+    let capture = during("attaching the kernel part", || Capture::start(selection.clone()))?;
     let usual_priority = priority::raise();
     privileges::give_up(account.as_ref())?;
     let signals = block_signals()?;
@@ -57,6 +59,7 @@ pub fn record(args: &RecordArgs) -> Result<ExitCode> {
         privileges::keep_reading_files()?;
         stop_by_signal(signals, &stop);
         stop_by_time(&stop, args.duration);
+        let _progress = Progress::start(state(&args.file, args.duration));
         let (sender, notices) = channel();
         let names = configured.attribution.names().map(str::to_owned).collect();
         let (resolver, first_names) = resolver::start(names, sender);
@@ -65,7 +68,20 @@ pub fn record(args: &RecordArgs) -> Result<ExitCode> {
         observing.join().map_err(|_| anyhow::anyhow!("the recording thread panicked; its message is above"))?
     })?;
     file.writer.finish()?;
+    log::info!("{}", recorded(&args.file));
     Ok(ExitCode::SUCCESS)
+}
+
+fn state(file: &Path, duration: Option<Duration>) -> impl Fn() -> String + Send + 'static {
+    let file = file.to_owned();
+    let until =
+        duration.map_or_else(|| "Ctrl-C".into(), |time| format!("{} are over", humantime::format_duration(time)));
+    move || format!("recording until {until}; {}", recorded(&file))
+}
+
+fn recorded(file: &Path) -> String {
+    let bytes = fs::metadata(file).map_or(0, |file| file.len());
+    format!("{} has {} KiB", file.display(), bytes.div_ceil(1024))
 }
 
 fn stop_by_time(stop: &Stop, duration: Option<Duration>) {

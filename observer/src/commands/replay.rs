@@ -1,18 +1,22 @@
 //! `observer replay`.
 
+use std::fs;
 use std::io::{Write, stdout};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Result;
 
 use crate::cli::ReplayArgs;
 use crate::metrics;
+use crate::progress::Progress;
 use crate::recording::{self, Options};
 
 /// Prints the metrics that a recorded file gives.
 pub fn replay(args: &ReplayArgs) -> Result<ExitCode> {
     let config = super::load(&args.config)?.sourced.config();
+    let bytes_read = Arc::new(AtomicU64::new(0));
     let options = Options {
         datastore: args.config.datastore.clone(),
         ignored_ports: args.config.ignored_ports.clone(),
@@ -20,8 +24,16 @@ pub fn replay(args: &ReplayArgs) -> Result<ExitCode> {
         // The same text on every host.
         metrics: metrics::Options { node_id: Arc::default(), ..super::metrics_options(&args.config) },
         text: super::text_options(&args.config),
+        bytes_read: Arc::clone(&bytes_read),
     };
-    let text = recording::replay(&args.file, &config, &options)?;
+    let bytes = fs::metadata(&args.file).map_or(0, |file| file.len());
+    let progress = Progress::start(move || {
+        let read = bytes_read.load(Ordering::Relaxed);
+        format!("replaying: {} of {} MiB", read >> 20, bytes >> 20)
+    });
+    let text = recording::replay(&args.file, &config, &options);
+    drop(progress);
+    let text = text?;
     stdout().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -16,16 +16,18 @@ use crate::capture::{Capture, realtime_offset_ns};
 use crate::cli::{RunArgs, SurfaceArgs};
 use crate::event::Event;
 use crate::exposition::auth::Auth;
+use crate::exposition::health::{Health, Rounds};
 use crate::exposition::listen;
 use crate::exposition::plugins::Plugins;
 use crate::exposition::server::{self, Access, Bound, Limits, Pages, Readiness};
 use crate::exposition::snapshot::Snapshots;
 use crate::host::selector::Selection;
 use crate::kong_admin::KongAdmin;
-use crate::metrics::{ConfigAges, KongNode, MAX_GATEWAYS, MAX_SERVICES, MAX_STATUSES, OTHER, ProcessMetrics};
+use crate::metrics::{self, ConfigAges, KongNode, MAX_GATEWAYS, MAX_SERVICES, MAX_STATUSES, OTHER, ProcessMetrics};
 use crate::pipeline::{Pipeline, Reconfiguration};
 use crate::priority;
 use crate::privileges::{self, Account};
+use crate::progress::during;
 use crate::reload::{self, InUse, Message, Outlets};
 use crate::resolver;
 use crate::tail::Hub;
@@ -51,18 +53,21 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let (snapshots, tail) = (Snapshots::new(pipeline.metrics().view()), Hub::new(&registry));
     pipeline.tell(tail.wanted());
     registry.register(Box::new(ProcessMetrics::default())).context("cannot tell of the observer's own process")?;
+    metrics::register_info(&registry, &surface.labels);
     let auth = surface.auth_file.as_deref().map(|file| Auth::open(file, &registry)).transpose()?;
     let access = Access { allow: surface.allow.clone(), trusted: surface.trust_proxy.clone() };
     let listeners = server::bind(&surface.listen, &access)?;
     let selection = Selection::new(args.gateways.gateways.clone());
-    let capture = Capture::start(selection.clone())?;
+    let capture = during("attaching the kernel part", || Capture::start(selection.clone()))?;
     let usual_priority = priority::raise();
     privileges::give_up(account.as_ref())?;
 
     let (readiness, is_ready) = watch::channel(Readiness::Waiting("the first look at the host".into()));
+    let rounds = Rounds::default();
     let pages = Pages {
         registry,
         readiness: is_ready,
+        health: Health::new(rounds.clone()),
         text: super::text_options(&args.config),
         dialects: args.config.dialects.iter().map(|spoken| spoken.dialect).collect(),
         auth: auth.map(Arc::new),
@@ -71,7 +76,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         plugins: Arc::clone(&plugins),
     };
     let wanted = Wanted::of(&pipeline);
-    let switched = Switched { pipeline, plugins, tail, seen: 0, has_told_limit: false };
+    let switched = Switched { pipeline, plugins, tail, rounds, seen: 0, has_told_limit: false };
     let observer = Observer::start(capture, selection, switched, readiness)?;
     usual_priority.restore();
     privileges::keep_reading_files()?;
@@ -202,6 +207,7 @@ struct Switched {
     pipeline: Pipeline,
     plugins: Arc<Plugins>,
     tail: Arc<Hub>,
+    rounds: Rounds,
     /// The switch's version.
     seen: u64,
     has_told_limit: bool,
@@ -221,6 +227,7 @@ impl Sink for Switched {
     }
 
     fn round(&mut self) -> Result<()> {
+        self.rounds.add();
         if !self.has_told_limit && self.pipeline.metrics().limited() > 0 {
             self.has_told_limit = true;
             log::warn!(

@@ -2,6 +2,7 @@
 
 pub mod text;
 pub mod auth;
+pub mod health;
 pub mod listen;
 pub mod plugins;
 pub mod server;

@@ -7,6 +7,7 @@
 mod cells;
 mod dialect;
 pub mod families;
+mod info;
 mod kong;
 mod measured;
 mod node;
@@ -34,6 +35,7 @@ use crate::pairing::Evidence;
 use crate::snapshot::Gateway;
 
 pub use dialect::{Dialect, NotADialect, Spoken, Switches};
+pub use info::{Label, NotALabel, register_info};
 pub use measured::{ConnectionGauge, Measured, Source};
 pub use node::{KongNode, TargetHealth};
 pub use process::ProcessMetrics;

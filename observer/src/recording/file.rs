@@ -152,6 +152,11 @@ impl Reader {
         &self.header
     }
 
+    /// Bytes read so far.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
     /// The next event; `None` at the end.
     ///
     /// # Errors

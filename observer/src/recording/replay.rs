@@ -1,6 +1,8 @@
 //! A recording's events through a fresh pipeline.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Reader, RecordingError};
 use crate::attribution::Attribution;
@@ -22,6 +24,8 @@ pub struct Options {
     pub metrics: metrics::Options,
     /// What the text has.
     pub text: text::Options,
+    /// Bytes of the file that were read so far, for whoever waits.
+    pub bytes_read: Arc<AtomicU64>,
 }
 
 /// The exposition text after a recording's last event: the same for the same file and configuration.
@@ -63,6 +67,7 @@ fn play(
     prepare(&mut pipeline);
     while let Some(event) = recording.read()? {
         pipeline.handle(&event);
+        options.bytes_read.store(recording.offset(), Ordering::Relaxed);
     }
     pipeline.end_all_held();
     Ok(pipeline)

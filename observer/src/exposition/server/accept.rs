@@ -192,6 +192,7 @@ mod tests {
 
     use super::super::{Pages, Readiness, pages};
     use super::*;
+    use crate::exposition::health::Health;
     use crate::exposition::plugins::Plugins;
     use crate::exposition::snapshot::Snapshots;
     use crate::exposition::text;
@@ -235,6 +236,7 @@ mod tests {
         let pages = Pages {
             registry,
             readiness,
+            health: Health::default(),
             text: text::Options { own_metrics: false, ..text::Options::default() },
             dialects: vec![Dialect::First],
             auth: None,

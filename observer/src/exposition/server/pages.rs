@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_util::Stream;
 use hyper_util::service::TowerToHyperService;
@@ -20,6 +21,7 @@ use super::connection::Answers;
 use super::negotiate;
 use super::tail;
 use crate::exposition::auth::{Auth, Denied, Role};
+use crate::exposition::health::Health;
 use crate::exposition::plugins::{self, Plugins};
 use crate::exposition::snapshot::Snapshots;
 use crate::exposition::status::status;
@@ -43,6 +45,8 @@ pub struct Pages {
     pub registry: Registry,
     /// Told by the agent.
     pub readiness: watch::Receiver<Readiness>,
+    /// Asked by `/healthy`.
+    pub health: Health,
     /// What the text of `/metrics` holds.
     pub text: text::Options,
     /// Those that the registry has; the first is spoken unless a scrape asks for another.
@@ -113,6 +117,7 @@ impl Asked {
 enum Page<'a> {
     Root,
     Ready,
+    Healthy,
     Metrics,
     /// The metrics as JSON.
     Snapshot,
@@ -130,6 +135,7 @@ impl<'a> Page<'a> {
         match path {
             "/" => Some(Page::Root),
             "/ready" => Some(Page::Ready),
+            "/healthy" => Some(Page::Healthy),
             "/metrics" => Some(Page::Metrics),
             "/snapshot" => Some(Page::Snapshot),
             "/tail" => Some(Page::Tail),
@@ -142,7 +148,7 @@ impl<'a> Page<'a> {
     /// Its methods, as the `Allow` header lists them.
     fn methods(self) -> &'static str {
         match self {
-            Page::Root | Page::Ready | Page::Metrics | Page::Snapshot | Page::Status => "GET, HEAD",
+            Page::Root | Page::Ready | Page::Healthy | Page::Metrics | Page::Snapshot | Page::Status => "GET, HEAD",
             Page::Tail => "GET",
             Page::Plugins => "GET, HEAD, POST",
             Page::Plugin(_) => "GET, HEAD, PATCH, DELETE",
@@ -158,9 +164,9 @@ impl<'a> Page<'a> {
         matches!(self, Page::Metrics | Page::Snapshot)
     }
 
-    /// Root and readiness tell nothing that is worth a token.
+    /// Root, readiness and health tell nothing that is worth a token.
     fn is_open(self) -> bool {
-        matches!(self, Page::Root | Page::Ready)
+        matches!(self, Page::Root | Page::Ready | Page::Healthy)
     }
 }
 
@@ -201,6 +207,7 @@ impl Pages {
         match page {
             Page::Root => plain(StatusCode::OK, "Kong Prometheus exporter, visit /metrics"),
             Page::Ready => self.ready(),
+            Page::Healthy => self.healthy(),
             Page::Metrics => self.metrics(asked),
             Page::Snapshot => self.snapshots.answer(self.plugins.switch().is_on(), &asked.headers),
             Page::Status => plain(StatusCode::OK, status(&self.registry.gather())),
@@ -309,6 +316,15 @@ impl Pages {
         match pairs.find(|(key, _)| key == "dialect") {
             None => Some(self.dialects.first().copied().unwrap_or_default()),
             Some((_, name)) => self.dialects.iter().find(|dialect| dialect.to_string() == name).copied(),
+        }
+    }
+
+    /// Pages are served once the kernel part is attached; from the first look at the host on, the pipeline must go on.
+    fn healthy(&self) -> Answer {
+        match self.ready() {
+            ready if ready.status() != StatusCode::OK => ready,
+            _ if self.health.is_moving(Instant::now()) => plain(StatusCode::OK, "healthy"),
+            _ => plain(StatusCode::SERVICE_UNAVAILABLE, "the pipeline stands still; restart the observer"),
         }
     }
 

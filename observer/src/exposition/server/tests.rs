@@ -83,6 +83,16 @@ fn the_root_points_to_the_metrics() {
 }
 
 #[test]
+fn healthy_waits_for_the_first_look_too_and_tells_nothing_else() {
+    let served = served(1);
+    assert_eq!(served.ask("GET /healthy").code(), 503);
+    served.readiness.send(Readiness::Ready).unwrap();
+    let after = served.ask("GET /healthy");
+    assert_eq!((after.code(), after.body.as_str()), (200, "healthy"));
+    assert_eq!(served.ask("POST /healthy").code(), 405);
+}
+
+#[test]
 fn ready_says_what_it_waits_for_until_told() {
     let served = served(1);
     let before = served.ask("GET /ready");

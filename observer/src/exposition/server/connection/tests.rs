@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::super::access::Ends;
 use super::super::pages;
 use super::*;
+use crate::exposition::health::Health;
 use crate::exposition::plugins::Plugins;
 use crate::exposition::server::{Pages, Readiness};
 use crate::exposition::snapshot::Snapshots;
@@ -36,6 +37,7 @@ fn connected(pipe_bytes: usize) -> Client {
     let pages = Pages {
         registry,
         readiness,
+        health: Health::default(),
         text: text::Options { own_metrics: false, ..text::Options::default() },
         dialects: vec![Dialect::First],
         auth: None,

@@ -30,13 +30,15 @@ fn the_metrics_need_a_token_and_root_and_readiness_none() {
     assert!(refused.body.starts_with("{\"message\":\""), "{}", refused.body);
     assert_eq!(case.served.ask("GET /").code(), 200);
     assert_eq!(case.served.ask("GET /ready").code(), 503);
+    assert_eq!(case.served.ask("GET /healthy").code(), 503);
     // Through a gateway nothing is open.
     assert_eq!(case.served.ask_with("GET /ready", "Via: kong\r\n").code(), 401);
+    assert_eq!(case.served.ask_with("GET /healthy", "Via: kong\r\n").code(), 401);
 
     let line = format!("Kong-Admin-Token: {}\r\n", case.token);
     let answer = case.served.ask_with("GET /metrics", &line);
     assert_eq!(answer.code(), 200);
-    assert!(answer.body.contains("observer_auth_failures_total{reason=\"missing\"} 2\n"), "{}", answer.body);
+    assert!(answer.body.contains("observer_auth_failures_total{reason=\"missing\"} 3\n"), "{}", answer.body);
     assert_eq!(case.served.ask_with("HEAD /metrics", &line).code(), 200);
     assert_eq!(case.served.ask_with("GET /metrics?x=1", &line).code(), 200);
     // A query is no place for a token.

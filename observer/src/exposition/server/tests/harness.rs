@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::super::{Access, Limits, Pages, Readiness, bind, serve};
 use crate::exposition::auth::Auth;
+use crate::exposition::health::Health;
 use crate::exposition::listen::Listen;
 use crate::exposition::plugins::Plugins;
 use crate::exposition::snapshot::Snapshots;
@@ -89,6 +90,7 @@ impl Setup<'_> {
         let pages = Pages {
             registry,
             readiness: receiver,
+            health: Health::default(),
             text,
             dialects: self.dialects,
             auth,
