@@ -36,3 +36,4 @@ pub mod tail;
 pub mod top;
 pub mod exposition;
 pub mod check;
+pub mod reference;

@@ -57,6 +57,18 @@ pub struct Auth {
     slow: Mutex<Slow>,
 }
 
+/// Registers `observer_auth_failures_total`, at 0 for each reason.
+pub(crate) fn failures(registry: &Registry) -> IntCounterVec {
+    let help = "Requests refused for want of a token or of a right, by reason";
+    let failures = IntCounterVec::new(Opts::new("observer_auth_failures_total", help), &["reason"])
+        .expect("the metric's name and labels are valid");
+    registry.register(Box::new(failures.clone())).expect("each family is registered once");
+    for denied in Denied::ALL {
+        failures.with_label_values(&[denied.name()]);
+    }
+    failures
+}
+
 impl Auth {
     /// Reads the users, and registers `observer_auth_failures_total`.
     ///
@@ -65,13 +77,7 @@ impl Auth {
     pub fn open(file: &Path, registry: &Registry) -> Result<Auth, AuthError> {
         let path = file.to_owned();
         let users = Watched::new(vec![file.to_owned()], move || Users::load(&path).map(Arc::new))?;
-        let help = "Requests refused for want of a token or of a right, by reason";
-        let failures = IntCounterVec::new(Opts::new("observer_auth_failures_total", help), &["reason"])
-            .expect("the metric's name and labels are valid");
-        registry.register(Box::new(failures.clone())).expect("each family is registered once");
-        for denied in Denied::ALL {
-            failures.with_label_values(&[denied.name()]);
-        }
+        let failures = failures(registry);
         Ok(Auth { users, failures, slow: Mutex::default() })
     }
 
