@@ -1,4 +1,4 @@
-//! A stand-in for Kong's Admin API, with one service and its one route.
+//! A stand-in for Kong's Admin API, with one service, its one route, and an upstream that nobody uses.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -95,6 +95,10 @@ fn answer(stream: TcpStream, service: &Mutex<KongService>) -> Result<()> {
         Some("/routes") => {
             r#"{"id":"r1","name":null,"paths":["/alpha"],"methods":null,"service":{"id":"s1"}}"#.to_owned()
         }
+        Some("/upstreams") => r#"{"id":"u1","name":"pool"}"#.to_owned(),
+        Some("/upstreams/u1/health") => r#"{"target":"127.0.0.1:1","health":"HEALTHY","data":{"addresses":
+            [{"ip":"127.0.0.1","port":1,"health":"HEALTHY"}]}}"#
+            .to_owned(),
         _ => String::new(),
     };
     let body = format!(r#"{{"data":[{data}],"next":null}}"#);

@@ -36,11 +36,12 @@ pub struct Sample {
 }
 
 impl Prometheus {
-    /// Starts one that scrapes by these `scrape_configs` (YAML) every second, and waits until it serves.
+    /// Starts one that scrapes by these `scrape_configs` (YAML) every second, and waits until it serves. Other parts of its
+    /// configuration, as `rule_files`, may follow them.
     pub fn start(scrape_configs: &str) -> Result<Self> {
         let folder = TempDir::new()?;
         let config = folder.path().join("prometheus.yml");
-        let global = "global:\n  scrape_interval: 1s\n  scrape_timeout: 1s\n";
+        let global = "global:\n  scrape_interval: 1s\n  scrape_timeout: 1s\n  evaluation_interval: 1s\n";
         fs::write(&config, format!("{global}scrape_configs:\n{scrape_configs}"))?;
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
         let mut command = Command::new("prometheus");
@@ -86,6 +87,13 @@ impl Prometheus {
             Ok(is_enough(&last).then(|| last.clone()))
         })
         .with_context(|| format!("targets: {:?}", self.get("/api/v1/targets")))
+    }
+
+    /// What one of its pages of JSON says (`/api/v1/rules`).
+    pub fn page(&self, path: &str) -> Result<Value> {
+        let (status, body) = self.get(path)?;
+        ensure!(status == 200, "{path} is answered with {status}: {body}");
+        Ok(serde_json::from_str(&body)?)
     }
 
     fn get(&self, path: &str) -> Result<(u16, String)> {
