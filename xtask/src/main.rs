@@ -3,6 +3,7 @@
 mod bench;
 mod build;
 mod demo;
+mod dist;
 mod fuzz;
 mod job;
 mod project;
@@ -32,6 +33,8 @@ enum Command {
     Bystander,
     /// Set up what is missing and build target/release/observer, the kernel part inside
     Build,
+    /// Set up, build, and make a tarball and a Debian package in target/dist
+    Dist(dist::Args),
     /// Feed each fuzz target inputs that libFuzzer makes up
     Fuzz(fuzz::Args),
     /// Set up, build and start the agent on this host
@@ -64,6 +67,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Bench(args) => bench::bench(&project, &args),
         Command::Bystander => bench::bystander(),
         Command::Build => build::build(&project),
+        Command::Dist(args) => dist::dist(&project, &args),
         Command::Fuzz(args) => fuzz::fuzz(&project, &args),
         Command::Run(args) => run::run(&project, &args),
         Command::Test { long } => test::test(&project, long),

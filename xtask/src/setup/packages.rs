@@ -43,6 +43,8 @@ pub const TEST: &[Package] = &[
     program("iproute2", "ip"),
     // promtool comes with it.
     program("prometheus", "prometheus"),
+    // For systemd-analyze, which looks at the unit; it needs no running systemd.
+    program("systemd", "systemd-analyze"),
 ];
 
 /// Gateways and load of the benchmarks.
@@ -244,7 +246,7 @@ mod tests {
     #[test]
     fn a_program_that_is_there_needs_no_package() {
         let wanted = without_programs(TEST, |program| program == "curl");
-        assert_eq!(wanted, ["nginx", "wrk", "iproute2", "prometheus"]);
+        assert_eq!(wanted, ["nginx", "wrk", "iproute2", "prometheus", "systemd"]);
         let libraries = without_programs(BPF_CORE, |_| true);
         assert_eq!(libraries.len(), BPF_CORE.len());
     }
