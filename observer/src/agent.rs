@@ -13,6 +13,7 @@ use crate::host::memory;
 use crate::host::selector::Selection;
 use crate::pipeline::Reconfiguration;
 use crate::privileges;
+use crate::progress::during;
 use crate::resolver::{Place, Resolver};
 
 /// Losses are asked for this often.
@@ -105,7 +106,7 @@ pub fn observe(
         log::warn!("some names of the configuration are slow to resolve; going on without them");
     }
     take_inbox(inbox, sink);
-    capture.scan(|event| inbox.pass_on(event, sink))?;
+    during("looking at the host's processes and sockets", || capture.scan(|event| inbox.pass_on(event, sink)))?;
     privileges::end_of_first_scan()?;
     sink.take(&Event::Ready(now_ns()));
     sink.round()?;

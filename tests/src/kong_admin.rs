@@ -101,7 +101,10 @@ fn answer(stream: TcpStream, service: &Mutex<KongService>) -> Result<()> {
             .to_owned(),
         _ => String::new(),
     };
-    let body = format!(r#"{{"data":[{data}],"next":null}}"#);
+    let body = match target {
+        "/" => r#"{"version":"3.9.0"}"#.to_owned(),
+        _ => format!(r#"{{"data":[{data}],"next":null}}"#),
+    };
     let length = body.len();
     wire.write_all(
         format!("HTTP/1.1 200 OK\r\nServer: kong/3.9.0\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")
