@@ -42,7 +42,7 @@ fn registry() -> Registry {
     let service: Arc<str> = "service".into();
     metrics.count(&measured(&service));
     let target = Endpoint::Ip(([127, 0, 0, 1], 80).into());
-    let tried = Try { target: &target, status: 200, is_broken: false, phases_ms: [Some(1.0); 4] };
+    let tried = Try { target: &target, status: 200, is_broken: false, phases_us: [Some(1_000); 4] };
     metrics.tried(&service, [tried.clone(), tried].into_iter());
     metrics.failed(&service, Culprit::Client);
     metrics.unattributed(404);

@@ -5,9 +5,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use prometheus::core::Collector;
 use prometheus::proto::{self, Metric};
-use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::Metrics;
+use super::cells::{Counter, Histogram};
 use super::families::LATENCY_BOUNDS_MS;
 use super::series::Series;
 use crate::snapshot::{self, Connections, Counts, Gateway, Loss, Service, Snapshot, Target};
@@ -18,13 +19,13 @@ pub(super) type Gateways = Arc<RwLock<Vec<Gateway>>>;
 /// Reads the metrics at any time, from any thread, without a wait for the pipeline.
 #[derive(Clone)]
 pub struct View {
-    bandwidth: Series<IntCounter>,
-    status: Series<IntCounter>,
+    bandwidth: Series<Counter>,
+    status: Series<Counter>,
     latency: Series<Histogram>,
-    requests: Series<IntCounter>,
-    retries: Series<IntCounter>,
+    requests: Series<Counter>,
+    retries: Series<Counter>,
     failures_in_a_row: Series<IntGauge>,
-    failures: Series<IntCounter>,
+    failures: Series<Counter>,
     connections: IntGaugeVec,
     unattributed: IntCounterVec,
     errors: IntCounter,

@@ -17,7 +17,7 @@ fn service<'a>(snapshot: &'a Snapshot, name: &str) -> &'a Service {
 }
 
 fn asked<'a>(target: &'a Endpoint, status: u16) -> Try<'a> {
-    Try { target, status, is_broken: status == 0, phases_ms: [None; PHASES.len()] }
+    Try { target, status, is_broken: status == 0, phases_us: [None; PHASES.len()] }
 }
 
 #[test]
