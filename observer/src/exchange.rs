@@ -1,5 +1,7 @@
 //! An exchange: one request and its response on one connection, and for a client's the upstream exchanges made for it.
 
+use zeroize::Zeroizing;
+
 use crate::event::{Cookie, Endpoint, Nanoseconds};
 use crate::http::head::Head;
 use crate::pairing::{Evidence, Fingerprint, Keys};
@@ -93,10 +95,10 @@ pub struct Attempt {
     pub began_ns: Nanoseconds,
     /// The connection closed or the exchange ended.
     pub ended_ns: Option<Nanoseconds>,
-    /// The upstream request's host.
-    pub host: Option<Box<str>>,
-    /// The upstream request's path.
-    pub path: Option<Box<str>>,
+    /// The upstream request's host; wiped with the exchange, as its head is.
+    pub host: Option<Zeroizing<Box<str>>>,
+    /// The upstream request's path; wiped likewise.
+    pub path: Option<Zeroizing<Box<str>>>,
     /// The upstream's answer, as far as it has come.
     pub answer: Answer,
     /// What speaks for its being made for that client's exchange.

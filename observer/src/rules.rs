@@ -157,8 +157,10 @@ fn is_leave(exchange: &Exchange, index: usize) -> bool {
 /// The answer is of another length, and was asked for at another place.
 fn is_answered_otherwise(exchange: &Exchange, attempt: &Attempt) -> bool {
     let (Some(request), Some(response)) = (&exchange.request.head, &exchange.response.head) else { return false };
-    let is_elsewhere =
-        attempt.path.as_deref().is_some_and(|path| !request.path().ends_with(path) && !path.ends_with(request.path()));
+    let is_elsewhere = attempt
+        .path
+        .as_deref()
+        .is_some_and(|path| !request.path().ends_with(&**path) && !path.ends_with(request.path()));
     is_elsewhere && request.method() != "HEAD" && response.content_length != attempt.answer.content_length
 }
 

@@ -181,7 +181,7 @@ fn is_passed_on(answer: &str, response: &str, path: &str) -> bool {
         exchange
     };
     let mut attempt = attempt();
-    attempt.path = Some(path.into());
+    attempt.path = Some(Box::<str>::from(path).into());
     attempt.answer = respond(answer).answer();
     Pairing::is_passed_on(&attempt, &respond(response), false)
 }

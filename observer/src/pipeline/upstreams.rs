@@ -147,8 +147,8 @@ impl Pipeline {
         let chosen = self.pairing.choose(asked, |id| self.candidate(id));
         let began_ns = exchange.request.began_ns.unwrap_or_default();
         let mut attempt = Attempt::new(exchange.id, connection.opened.remote.clone(), began_ns);
-        attempt.host = head.host().map(Box::from);
-        attempt.path = Some(head.path().into());
+        attempt.host = head.host().map(|host| Box::<str>::from(host).into());
+        attempt.path = Some(Box::<str>::from(head.path()).into());
         if self.metrics.tells_consumers() {
             attempt.consumer = head.header(CONSUMER).map(Box::from);
         }

@@ -117,7 +117,7 @@ fn attempt(path: &str, began_ns: u64, ended_ns: u64, status: u16) -> Attempt {
     let id = ExchangeId { socket: 2, number: began_ns };
     Attempt {
         ended_ns: Some(ended_ns),
-        path: Some(path.into()),
+        path: Some(Box::<str>::from(path).into()),
         answer: crate::exchange::Answer { header_ns, status, content_length: Some(10), ..Default::default() },
         ..Attempt::new(id, crate::event::Endpoint::Ip("10.0.0.9:80".parse().unwrap()), began_ns)
     }
