@@ -44,7 +44,21 @@ pub(super) struct Layers {
     carries: Carried,
     /// What the first request's bytes look like: the answer tells.
     suspected: Option<Carried>,
+    /// A handshake that is not told to be unread yet.
+    withheld: Option<Withheld>,
 }
+
+/// A handshake that nobody hands out the plaintext of may be all that was missed, if that begins right behind it: the
+/// client makes it in two turns, and may send its first request with the second (RFC 8446, section 2).
+#[derive(Debug)]
+struct Withheld {
+    side: Side,
+    /// Of the client.
+    turns: u32,
+}
+
+/// By then the client has sent a request.
+const TURNS_WITH_A_REQUEST: u32 = 3;
 
 impl Connection {
     /// Takes a step of a TLS handshake.
@@ -52,7 +66,7 @@ impl Connection {
         self.process = handshake.process;
         self.thread = handshake.thread;
         self.follow(Layer::Tls, handshake.sequence);
-        self.enter_tls(moments);
+        self.enter_tls(Side::Request, moments);
         match &handshake.step {
             HandshakeStep::Begun => {
                 self.handshake = Some(OpenHandshake { began_ns: handshake.began_ns, alert: None });
@@ -85,7 +99,7 @@ impl Connection {
     /// alone.
     pub(super) fn takes(&mut self, data: &Data<'_>, moments: &mut Vec<Moment>) -> bool {
         if data.layer == Layer::Tls {
-            self.enter_tls(moments);
+            self.enter_tls(self.side(data.direction), moments);
         }
         data.layer == self.layers.current || data.result <= 0
     }
@@ -93,6 +107,7 @@ impl Connection {
     /// Whether the bytes are such as are read here.
     pub(super) fn is_read(&mut self, side: Side, piece: &Piece<'_>, moments: &mut Vec<Moment>) -> bool {
         if self.layers.carries != Carried::Http1 {
+            self.withhold(side, moments);
             return false;
         }
         match side {
@@ -108,15 +123,34 @@ impl Connection {
         if let Some(suspected) = self.layers.suspected.take() {
             self.carry(suspected, moments);
         }
+        self.tell_withheld(moments);
     }
 
-    /// Plaintext begins. What came before it was ciphertext.
-    fn enter_tls(&mut self, moments: &mut Vec<Moment>) {
+    /// Counts the client's turns behind a handshake that is not read.
+    fn withhold(&mut self, side: Side, moments: &mut Vec<Moment>) {
+        let Some(withheld) = &mut self.layers.withheld else { return };
+        let before = std::mem::replace(&mut withheld.side, side);
+        withheld.turns += u32::from(side == Side::Request && before == Side::Response);
+        if withheld.turns >= TURNS_WITH_A_REQUEST {
+            self.tell_withheld(moments);
+        }
+    }
+
+    fn tell_withheld(&mut self, moments: &mut Vec<Moment>) {
+        if self.layers.withheld.take().is_some() {
+            self.end_all(Ending::Lost(Unobserved::Encrypted), moments);
+        }
+    }
+
+    /// Plaintext begins, on this side. What came before it was ciphertext.
+    fn enter_tls(&mut self, side: Side, moments: &mut Vec<Moment>) {
         if self.layers.current == Layer::Tls {
             return;
         }
         self.layers.current = Layer::Tls;
         let was_suspected = self.layers.suspected.take().is_some();
+        // An answer that comes first is that to a request which was not seen.
+        let was_handshake = self.layers.withheld.take().is_some() && side == Side::Request;
         // Behind a PROXY protocol's header nothing is missing.
         let was_read = self.next_number > 0 || self.requests.is_lost();
         let has_moved = self.turn.take().is_some();
@@ -124,7 +158,7 @@ impl Connection {
         if has_moved && was_read {
             self.lose(Unobserved::Encrypted);
             self.out_of_step = None;
-            if was_suspected {
+            if was_suspected || was_handshake {
                 // A handshake was taken for a request's beginning.
                 self.leave_unread(0, moments);
             }
@@ -161,6 +195,9 @@ impl Connection {
             }
         };
         if let Some(carried) = confirmed {
+            if carried == Carried::Encrypted && !is_first && self.opened.role == Role::Client {
+                self.layers.withheld = Some(Withheld { side: Side::Response, turns: 1 });
+            }
             self.turn_to(carried, moments);
         }
     }
@@ -186,7 +223,7 @@ impl Connection {
             self.out_of_step = None;
         }
         // An upstream that cannot be read was asked for a client all the same, until it closes.
-        if self.opened.role == Role::Client {
+        if self.opened.role == Role::Client && self.layers.withheld.is_none() {
             self.end_all(Ending::Lost(reason), moments);
         }
     }

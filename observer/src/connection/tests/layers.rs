@@ -123,12 +123,45 @@ fn plaintext_that_begins_late_is_read_from_its_first_request() {
     let mut tls = Tls::over(wire);
     tls.reads(3, get("/late"));
     tls.writes(4, ok(""));
+    let expected =
+        ["carries Encrypted", "- - 11+0 bytes 1-1 ms: not taken", "carries Http1", "GET /late 31+38 bytes 3-4 ms: 200"];
+    assert_eq!(tls.wire.over(), expected);
+}
+
+#[test]
+fn plaintext_that_begins_with_an_answer_has_missed_one_request() {
+    let mut wire = Wire::client();
+    wire.reads(1, CLIENT_HELLO);
+    wire.writes(2, SERVER_HELLO);
+    wire.reads(3, RECORD);
+    let mut tls = Tls::over(wire);
+    tls.writes(4, ok(""));
+    tls.reads(5, get("/b"));
+    tls.writes(6, ok(""));
     let expected = [
         "carries Encrypted",
         "- - 11+0 bytes 1-1 ms: unobserved tls_unreadable",
         "carries Http1",
-        "GET /late 31+38 bytes 3-4 ms: 200",
+        "GET /b 28+38 bytes 5-6 ms: 200",
     ];
+    assert_eq!(tls.wire.over(), expected);
+}
+
+#[test]
+fn plaintext_behind_a_request_that_was_missed_has_missed_one() {
+    let mut wire = Wire::client();
+    wire.reads(1, CLIENT_HELLO);
+    wire.writes(2, SERVER_HELLO);
+    wire.reads(3, RECORD);
+    wire.writes(4, RECORD);
+    assert_eq!(wire.over(), ["carries Encrypted"]);
+    wire.reads(5, RECORD);
+    wire.writes(6, RECORD);
+    let mut tls = Tls::over(wire);
+    tls.reads(7, get("/b"));
+    tls.writes(8, ok(""));
+    let expected =
+        ["- - 11+0 bytes 1-1 ms: unobserved tls_unreadable", "carries Http1", "GET /b 28+38 bytes 7-8 ms: 200"];
     assert_eq!(tls.wire.over(), expected);
 }
 
