@@ -7,7 +7,9 @@ use aya_ebpf::{
     helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs},
 };
 
-use crate::{maps::offset, sockets};
+use observer_ebpf::tables::place;
+
+use crate::{buffers, maps::offset, sockets};
 
 /// The user's registers at the system call under way.
 pub struct Registers(*const c_void);
@@ -60,7 +62,25 @@ impl ProbeRegisters {
     pub fn stack(&self) -> u64 {
         self.word(registers::STACK)
     }
+
+    /// The general registers: the verifier lets a program choose among its own stack's words, not among these.
+    #[inline(always)]
+    pub fn all(&self) -> [u64; GENERAL] {
+        core::array::from_fn(|index| self.word(index))
+    }
+
+    /// What is in a register among `words`, or on the user's stack; `None` if that cannot be read.
+    #[inline(always)]
+    pub fn at(&self, words: &[u64; GENERAL], location: u16) -> Option<u64> {
+        match place::word(location) {
+            Some(word) => Some(words[usize::from(word) % GENERAL]),
+            None => buffers::read::<u64>(self.stack() + place::distance(location)),
+        }
+    }
 }
+
+/// Words at the beginning of `struct pt_regs` that a location may name.
+const GENERAL: usize = 16;
 
 /// How a system call hands over its bytes.
 pub enum Call {

@@ -376,6 +376,21 @@ fn last_buffer(bytes: u32, source: &Source) -> Option<(u64, u64)> {
     None
 }
 
+/// The content type of a handshake's records.
+pub const TLS_HANDSHAKE: u8 = 22;
+
+/// The content type of the TLS record that the call's first buffer begins with (RFC 8446, section 5.1).
+#[inline(always)]
+pub fn tls_record(source: &Source) -> Option<u8> {
+    const CHANGE_CIPHER_SPEC: u8 = 20;
+    const APPLICATION_DATA: u8 = 23;
+    if !source.is_readable() {
+        return None;
+    }
+    let [content, major, minor, _] = read::<[u8; 4]>(source.base)?;
+    (matches!(content, CHANGE_CIPHER_SPEC..=APPLICATION_DATA) && major == 3 && minor <= 4).then_some(content)
+}
+
 /// The description of a TLS alert in the clear that the call's first buffer begins with (RFC 8446, section 6).
 #[inline(always)]
 pub fn tls_alert(source: &Source, bytes: u32) -> Option<u8> {

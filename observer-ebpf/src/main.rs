@@ -71,19 +71,31 @@ pub fn sched_process_exit(_: BtfTracePointContext) -> i32 {
 /// A function of a TLS library, where its arguments are still in their registers.
 #[uprobe]
 pub fn tls_entered(ctx: ProbeContext) -> u32 {
-    tls::entered(&ctx)
+    tls::calls::entered(&ctx)
 }
 
 /// A function of a TLS library, where its result is in its register.
 #[uprobe]
 pub fn tls_left(ctx: ProbeContext) -> u32 {
-    tls::left(&ctx)
+    tls::calls::left(&ctx)
 }
 
 /// The same, behind its return: for functions without such a place.
 #[uretprobe]
 pub fn tls_returned(ctx: RetProbeContext) -> u32 {
-    tls::left(&ctx)
+    tls::calls::left(&ctx)
+}
+
+/// A TLS library's record layer, where it copies plaintext that was received.
+#[uprobe]
+pub fn tls_received(ctx: ProbeContext) -> u32 {
+    tls::record_layer::received(&ctx)
+}
+
+/// A TLS library's record layer, where it has sent plaintext.
+#[uprobe]
+pub fn tls_sent(ctx: ProbeContext) -> u32 {
+    tls::record_layer::sent(&ctx)
 }
 
 #[cfg(not(test))]

@@ -14,7 +14,10 @@ use observer_ebpf::{
 use crate::{
     sockets::Socket,
     task_storage::TaskStorage,
-    tls::{Call, Key, Session},
+    tls::{
+        Thread,
+        sessions::{Key, Session},
+    },
 };
 
 /// Records for the agent, which polls: nothing here wakes it.
@@ -41,9 +44,9 @@ pub static LOSSES: PerCpuArray<u64> = PerCpuArray::with_max_entries(Loss::ALL.le
 #[btf_map]
 pub static SOCKETS: SkStorage<Socket> = SkStorage::new();
 
-/// The call into a TLS library that each thread is in, kept by the kernel at the thread and freed with it.
+/// What is known of each thread that calls a TLS library.
 #[btf_map]
-pub static CALLS: TaskStorage<Call> = TaskStorage::new();
+pub static THREADS: TaskStorage<Thread> = TaskStorage::new();
 
 /// TLS connections by process and `SSL *`. Room is taken as they come.
 #[map]

@@ -44,11 +44,13 @@ pub struct Socket {
     pub announced: u8,
     /// `copied` is set.
     pub copied_known: u8,
-    /// It carries ciphertext whose plaintext is seen elsewhere.
-    pub encrypted: u8,
+    /// One of [`crate::tls::ciphertext::carried`].
+    pub carried: u8,
     /// The peer reset the connection, and the process has not closed it yet.
     pub was_reset: u8,
-    pub reserved: [u8; 3],
+    /// Calls that were taken for ciphertext, so far without plaintext.
+    pub suspected: u8,
+    pub reserved: [u8; 2],
 }
 
 /// Bytes both ways, in one layer of a connection.
@@ -104,9 +106,10 @@ pub fn meet(ctx: &BtfTracePointContext, sk: Sock, role: u8) -> Option<&'static m
         ignored: ignored_for(sk),
         announced: 0,
         copied_known: 0,
-        encrypted: 0,
+        carried: 0,
         was_reset: 0,
-        reserved: [0; 3],
+        suspected: 0,
+        reserved: [0; 2],
     };
     let socket = storage(sk, &mut first, BPF_SK_STORAGE_GET_F_CREATE as u64);
     if socket.is_none() && maps::lost(Loss::SocketStateFull) == 1 {

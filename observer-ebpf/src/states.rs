@@ -11,7 +11,7 @@ use crate::{
     maps::{self, RECORDS, offset},
     processes,
     sockets::{self, Sock, Socket},
-    tls,
+    tls::ciphertext,
 };
 
 // include/net/tcp_states.h
@@ -62,7 +62,7 @@ pub fn destroyed(ctx: &BtfTracePointContext) -> i32 {
         if socket.was_reset != 0 {
             emit_change(sk, socket, TCP_CLOSE, TCP_CLOSE);
         }
-        tls::forget(sk, socket);
+        ciphertext::forget(sk, socket);
     }
     0
 }

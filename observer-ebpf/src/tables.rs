@@ -39,6 +39,48 @@ pub mod function {
     pub const PEEK: u64 = 10;
     /// `void SSL_get0_alpn_selected(const SSL *, const unsigned char **, unsigned *)`
     pub const ALPN: u64 = 11;
+    /// [`READ_EARLY`] where the record layer tells what it moves: it makes the handshake.
+    pub const EARLY_HANDSHAKE: u64 = 12;
+    /// `void SSL_free(SSL *)`
+    pub const FREE: u64 = 13;
+}
+
+/// Where a probe in the record layer finds what it needs; four such locations are the probe's cookie.
+pub mod place {
+    /// Nowhere.
+    pub const UNKNOWN: u16 = 0;
+    const REGISTER: u16 = 0x8000;
+
+    /// In the register that is this word of `struct pt_regs`.
+    pub const fn register(word: u16) -> u16 {
+        REGISTER | word
+    }
+
+    /// So many bytes above the stack pointer; `None` if those are too many.
+    pub const fn stack(bytes: u32) -> Option<u16> {
+        if bytes < REGISTER as u32 - 1 { Some(bytes as u16 + 1) } else { None }
+    }
+
+    /// The word of the register, if it is one.
+    pub const fn word(location: u16) -> Option<u16> {
+        if location & REGISTER != 0 { Some(location & !REGISTER) } else { None }
+    }
+
+    /// The distance from the stack pointer, where it is no register.
+    pub const fn distance(location: u16) -> u64 {
+        (location as u64).wrapping_sub(1)
+    }
+
+    /// Four locations in one number.
+    pub const fn cookie(locations: [u16; 4]) -> u64 {
+        let [first, second, third, fourth] = locations;
+        first as u64 | (second as u64) << 16 | (third as u64) << 32 | (fourth as u64) << 48
+    }
+
+    /// One of the four.
+    pub const fn location(cookie: u64, index: u32) -> u16 {
+        (cookie >> (16 * index)) as u16
+    }
 }
 
 /// Bits of a port's byte in the port table.

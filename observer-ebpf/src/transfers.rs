@@ -16,7 +16,7 @@ use crate::{
     maps::{self, offset},
     processes,
     sockets::{self, Sock, Socket, Stream},
-    tls,
+    tls::ciphertext,
 };
 
 const SAMPLE_MAX: u32 = SAMPLE_SIZES[SAMPLE_SIZES.len() - 1];
@@ -56,11 +56,7 @@ pub fn moved(ctx: &BtfTracePointContext, way: u8) -> i32 {
     if socket.announced == 0 {
         emit::opened(sk, socket, bits, task, sockets::state(sk));
     }
-    if bits & process::TLS != 0 {
-        tls::moved_inside(sk, socket, task);
-    }
-    if socket.encrypted != 0 && result > 0 {
-        tls::ciphertext(task, way, result as u32);
+    if bits & process::TLS != 0 && ciphertext::is_ciphertext(sk, socket, task, way, result) {
         return 0;
     }
     record(sk, socket, bits, task, way, result, flags);

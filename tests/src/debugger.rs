@@ -58,9 +58,9 @@ impl Debugged {
         Ok(ptrace::cont(self.pid, None)?)
     }
 
-    /// The breakpoint at which it has stopped, if it has. Signals are passed on.
+    /// Waits until it stops: at a breakpoint, or for a signal, which is passed on.
     pub fn hit(&self) -> Result<Option<Hit>> {
-        match waitpid(self.pid, Some(WaitPidFlag::WNOHANG | WaitPidFlag::__WALL))? {
+        match waitpid(self.pid, Some(WaitPidFlag::__WALL))? {
             WaitStatus::Stopped(_, Signal::SIGTRAP) => {
                 let registers = ptrace::getregs(self.pid)?;
                 Ok(Some(Hit { address: registers.rip - 1, registers }))
@@ -73,7 +73,6 @@ impl Debugged {
                 ptrace::cont(self.pid, None)?;
                 Ok(None)
             }
-            WaitStatus::StillAlive => Ok(None),
             other => bail!("the gateway's worker: {other:?}"),
         }
     }

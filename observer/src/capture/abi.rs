@@ -1,5 +1,5 @@
-//! The agent's only unsafe code: a type of the shared ABI as a table's entry, two calls of the kernel that aya does
-//! not make, and memory given back.
+//! The agent's only unsafe code: a type of the shared ABI as a table's entry, three calls of the kernel that aya
+//! does not make, and memory given back.
 #![allow(
     unsafe_code,
     reason = "aya asks for a promise that a type's bytes may be copied; bpf(2) and malloc_trim(3) have no safe wrapper"
@@ -32,8 +32,11 @@ impl From<Offsets> for OffsetWords {
 const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_PROG_TYPE_KPROBE: u32 = 2;
+const BPF_PERF_EVENT: u32 = 41;
 const BPF_TRACE_UPROBE_MULTI: u32 = 48;
 const BPF_F_UPROBE_MULTI_RETURN: u32 = 1;
+// include/uapi/linux/perf_event.h
+const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
 
 /// The beginning of `union bpf_attr` for `BPF_PROG_LOAD`.
 #[repr(C)]
@@ -69,6 +72,29 @@ struct LinkAttributes {
     multi_flags: u32,
     pid: u32,
     reserved: u32,
+}
+
+/// The beginning of `struct perf_event_attr` (include/uapi/linux/perf_event.h), up to `config2`.
+#[repr(C)]
+#[derive(Default, IntoBytes, Immutable)]
+struct EventAttributes {
+    kind: u32,
+    size: u32,
+    config: u64,
+    unused: [u64; 5],
+    path: u64,
+    offset: u64,
+}
+
+/// The beginning of `union bpf_attr` for `BPF_LINK_CREATE` with `BPF_PERF_EVENT`.
+#[repr(C)]
+#[derive(Default, IntoBytes, Immutable)]
+struct EventLinkAttributes {
+    prog_fd: u32,
+    target_fd: u32,
+    attach_type: u32,
+    flags: u32,
+    cookie: u64,
 }
 
 /// Loads a program that may sit at many places of user programs at once. Its name is cut to 15 bytes.
@@ -126,6 +152,43 @@ pub fn give_back_memory() {
     }
 }
 
+/// Puts a program at one place of the file at `path`, for one process: an event of the given kind and configuration
+/// (perf's `uprobe`), and a link that holds it. aya would ask whether the kernel knows cookies by loading a program, for
+/// which there is no permission any more.
+pub fn link_single_probe(
+    program: BorrowedFd<'_>,
+    (kind, config): (u32, u64),
+    path: &CStr,
+    place: u64,
+    cookie: u64,
+    process: u32,
+) -> io::Result<OwnedFd> {
+    let (any_processor, no_group) = (-1, -1);
+    let event = EventAttributes {
+        kind,
+        size: size_of::<EventAttributes>() as u32,
+        config,
+        path: path.as_ptr() as u64,
+        offset: place,
+        ..EventAttributes::default()
+    };
+    let attributes = event.as_bytes().as_ptr();
+    // SAFETY: the attributes have the size that they tell; they and the path outlive the call.
+    let result = unsafe {
+        libc::syscall(libc::SYS_perf_event_open, attributes, process, any_processor, no_group, PERF_FLAG_FD_CLOEXEC)
+    };
+    let event = descriptor(result)?;
+    let attributes = EventLinkAttributes {
+        prog_fd: program.as_raw_fd() as u32,
+        target_fd: event.as_raw_fd() as u32,
+        attach_type: BPF_PERF_EVENT,
+        cookie,
+        ..EventLinkAttributes::default()
+    };
+    // SAFETY: there are no addresses in it.
+    unsafe { bpf(BPF_LINK_CREATE, attributes.as_bytes()) }
+}
+
 /// # Safety
 ///
 /// Every address in the attributes must be valid for what the command reads there, and the command must return a
@@ -133,6 +196,11 @@ pub fn give_back_memory() {
 unsafe fn bpf(command: libc::c_long, attributes: &[u8]) -> io::Result<OwnedFd> {
     // SAFETY: the kernel reads as many bytes of the attributes as there are; the rest is the caller's promise.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_ptr(), attributes.len()) };
+    descriptor(result)
+}
+
+/// What a system call that makes a descriptor gave back.
+fn descriptor(result: libc::c_long) -> io::Result<OwnedFd> {
     let descriptor = i32::try_from(result).ok().filter(|&descriptor| descriptor >= 0);
     // SAFETY: the kernel has just made the descriptor, and nobody else knows it.
     descriptor.map(|descriptor| unsafe { OwnedFd::from_raw_fd(descriptor) }).ok_or_else(io::Error::last_os_error)

@@ -4,7 +4,9 @@
 //! at all threads). Before that each place has an event of its own, and the kernel takes some 80 ms to take it out.
 
 use std::collections::HashSet;
+use std::env;
 use std::ffi::CString;
+use std::fs;
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
@@ -14,12 +16,13 @@ use anyhow::{Context, Result};
 use aya::Ebpf;
 use aya::maps::Map;
 use aya::programs::UProbe;
-use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope};
 use aya::util::KernelVersion;
 use aya_obj::Object;
+use observer_ebpf::tables::function;
 
 use super::abi;
 use crate::tls::Library;
+use crate::tls::inner::RecordLayer;
 use crate::tls::place::Exit;
 
 /// Where a function's arguments are read.
@@ -28,9 +31,16 @@ const ENTERED: &str = "tls_entered";
 const LEFT: &str = "tls_left";
 /// Behind its return.
 const RETURNED: &str = "tls_returned";
+/// Where the record layer copies what was received.
+const RECEIVED: &str = "tls_received";
+/// Where it has sent something.
+const SENT: &str = "tls_sent";
 
 /// From here on one link looks at all threads of a process.
 const MULTI_SINCE: (u8, u8, u16) = (6, 11, 0);
+
+/// For tests of what is done on older kernels.
+const SINGLE_VARIABLE: &str = "OBSERVER_TEST_SINGLE_PROBES";
 
 /// The programs, loaded.
 pub enum Functions {
@@ -40,19 +50,18 @@ pub enum Functions {
         entered: OwnedFd,
         /// Reads results.
         left: OwnedFd,
+        /// Reads what was received.
+        received: OwnedFd,
+        /// Reads what was sent.
+        sent: OwnedFd,
     },
     /// For one place each; aya has them.
-    Single,
+    Single(EventKind),
 }
 
 /// Probes that sit somewhere; dropping them takes them out.
 #[expect(dead_code, reason = "what is in them is only dropped")]
-pub enum Links {
-    /// Of [`Functions::Multi`].
-    Multi(Vec<OwnedFd>),
-    /// Of [`Functions::Single`].
-    Single(Vec<UProbeLink>),
-}
+pub struct Links(Vec<OwnedFd>);
 
 /// Where the programs go in one file.
 #[derive(Default)]
@@ -65,69 +74,125 @@ impl Functions {
     /// Loads the programs. The tables are those of `programs`.
     pub fn load(object: &[u8], programs: &mut Ebpf) -> Result<Self> {
         let (major, minor, patch) = MULTI_SINCE;
-        let is_multi = KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(major, minor, patch));
+        let is_multi = KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(major, minor, patch))
+            && env::var_os(SINGLE_VARIABLE).is_none();
         if is_multi {
             let mut object = relocated(object, programs)?;
             let mut load = |name: &str| load_multi(&mut object, name);
-            return Ok(Functions::Multi { entered: load(ENTERED)?, left: load(LEFT)? });
+            let (entered, left) = (load(ENTERED)?, load(LEFT)?);
+            return Ok(Functions::Multi { entered, left, received: load(RECEIVED)?, sent: load(SENT)? });
         }
-        for name in [ENTERED, LEFT, RETURNED] {
+        for name in [ENTERED, LEFT, RETURNED, RECEIVED, SENT] {
             program(programs, name)?.load().with_context(|| format!("program {name}"))?;
         }
-        Ok(Functions::Single)
+        Ok(Functions::Single(EventKind::read()?))
     }
 
     /// Puts probes into all functions of the TLS library that `file` leads to, for one process. Those at results come
-    /// first: a result without arguments is left alone.
+    /// first: a result without arguments is left alone. Those where plaintext is moved come last: whose it is, the others
+    /// tell; and an answer without its request is told to be one, which a request without its answer could not be.
     pub fn attach(&self, programs: &mut Ebpf, file: &Path, library: &Library, process: NonZeroU32) -> Result<Links> {
-        let [mut entered, mut left, mut returned] = [const { Places { offsets: Vec::new(), cookies: Vec::new() } }; 3];
-        for function in &library.functions {
-            let put = |places: &mut Places, offset: u64| {
-                places.offsets.push(function.offset + offset);
-                places.cookies.push(function.number);
-            };
-            match &function.places.exit {
-                Exit::Return => put(&mut returned, 0),
-                Exit::Emulated(offsets) => offsets.iter().for_each(|&offset| put(&mut left, offset)),
-            }
-            put(&mut entered, function.places.entry.offset());
-        }
+        let Sites { entered, left, returned, received, sent } = Sites::of(library);
         match self {
-            Functions::Multi { entered: program, left: result } => {
+            Functions::Multi { entered: enter, left: leave, received: receive, sent: send } => {
+                let file = CString::new(file.as_os_str().as_bytes())?;
+                let all = [
+                    (leave, returned, true),
+                    (leave, left, false),
+                    (enter, entered, false),
+                    (send, sent, false),
+                    (receive, received, false),
+                ];
+                let links = all.iter().filter(|(_, places, _)| !places.offsets.is_empty());
+                let links = links.map(|(program, Places { offsets, cookies }, is_return)| {
+                    abi::link_multi_probe(program.as_fd(), &file, offsets, cookies, process.get(), *is_return)
+                });
+                Ok(Links(links.collect::<std::io::Result<_>>()?))
+            }
+            Functions::Single(kind) => {
                 let file = CString::new(file.as_os_str().as_bytes())?;
                 let mut links = Vec::new();
-                for (program, places, is_return) in
-                    [(result, &returned, true), (result, &left, false), (program, &entered, false)]
-                {
-                    if !places.offsets.is_empty() {
-                        let Places { offsets, cookies } = places;
-                        let process = process.get();
-                        links.push(abi::link_multi_probe(
-                            program.as_fd(),
-                            &file,
-                            offsets,
-                            cookies,
-                            process,
-                            is_return,
-                        )?);
+                let all = [
+                    (RETURNED, returned, kind.at_return),
+                    (LEFT, left, 0),
+                    (ENTERED, entered, 0),
+                    (SENT, sent, 0),
+                    (RECEIVED, received, 0),
+                ];
+                for (name, Places { offsets, cookies }, config) in all {
+                    let program = program(programs, name)?.fd()?.as_fd();
+                    for (&offset, &cookie) in offsets.iter().zip(&cookies) {
+                        let event = (kind.number, config);
+                        links.push(abi::link_single_probe(program, event, &file, offset, cookie, process.get())?);
                     }
                 }
-                Ok(Links::Multi(links))
-            }
-            Functions::Single => {
-                let mut links = Vec::new();
-                for (name, places) in [(RETURNED, &returned), (LEFT, &left), (ENTERED, &entered)] {
-                    let program = program(programs, name)?;
-                    for (&offset, &cookie) in places.offsets.iter().zip(&places.cookies) {
-                        let location = UProbeAttachLocation::AbsoluteOffset(offset);
-                        let point = UProbeAttachPoint { location, cookie: Some(cookie) };
-                        let link = program.attach(point, file, UProbeScope::OneProcess(process))?;
-                        links.push(program.take_link(link)?);
-                    }
-                }
-                Ok(Links::Single(links))
+                Ok(Links(links))
             }
         }
+    }
+}
+
+/// Perf's kind of event for functions of user programs.
+pub struct EventKind {
+    number: u32,
+    /// The configuration that puts it behind a function's return.
+    at_return: u64,
+}
+
+impl EventKind {
+    /// As the kernel tells it, where the files are.
+    fn read() -> Result<Self> {
+        let read = |name: &str| {
+            let path = format!("/sys/bus/event_source/devices/uprobe/{name}");
+            fs::read_to_string(&path).with_context(|| format!("cannot read {path}; the kernel has no uprobes"))
+        };
+        let number = read("type")?.trim().parse().context("the number of perf's uprobes")?;
+        let bit: u32 = read("format/retprobe")?
+            .trim()
+            .strip_prefix("config:")
+            .and_then(|bit| bit.parse().ok())
+            .filter(|bit| *bit < u64::BITS)
+            .context("the bit of perf's uprobes behind a return")?;
+        Ok(EventKind { number, at_return: 1 << bit })
+    }
+}
+
+/// Places by program.
+#[derive(Default)]
+struct Sites {
+    entered: Places,
+    left: Places,
+    returned: Places,
+    received: Places,
+    sent: Places,
+}
+
+impl Sites {
+    fn of(library: &Library) -> Self {
+        let mut sites = Sites::default();
+        for function in &library.functions {
+            sites.entered.put(function.offset + function.places.entry.offset(), function.number);
+            match &function.places.exit {
+                _ if function.number == function::FREE => {}
+                Exit::Return => sites.returned.put(function.offset, function.number),
+                Exit::Emulated(offsets) => {
+                    offsets.iter().for_each(|offset| sites.left.put(function.offset + offset, function.number));
+                }
+            }
+        }
+        if let Some(RecordLayer { received, sent }) = &library.record_layer {
+            for (to, inner) in [(&mut sites.received, received), (&mut sites.sent, sent)] {
+                inner.places.iter().for_each(|place| to.put(inner.offset + place.offset, place.cookie));
+            }
+        }
+        sites
+    }
+}
+
+impl Places {
+    fn put(&mut self, offset: u64, cookie: u64) {
+        self.offsets.push(offset);
+        self.cookies.push(cookie);
     }
 }
 

@@ -8,6 +8,7 @@ use observer_ebpf::tables::function;
 use super::Row;
 use crate::host::processes::find_gateways;
 use crate::host::selector::Selection;
+use crate::tls::inner::RecordLayer;
 use crate::tls::place::{Entry, Exit};
 use crate::tls::{FileId, Function, Library, LibraryError, mapped_files};
 
@@ -30,7 +31,10 @@ pub(super) fn rows() -> Vec<Row> {
 fn of_file(shown: &Path, library: Result<Option<Library>, LibraryError>) -> Vec<Row> {
     match library {
         Ok(None) | Err(LibraryError::Format(_)) => Vec::new(),
-        Ok(Some(library)) => library.functions.iter().map(|function| of_function(shown, function)).collect(),
+        Ok(Some(library)) => {
+            let functions = library.functions.iter().map(|function| of_function(shown, function));
+            functions.chain(library.record_layer.iter().flat_map(|layer| of_record_layer(shown, layer))).collect()
+        }
         Err(error @ LibraryError::Open(_)) => {
             let mend = "run it as root: whether this is a TLS library is not known";
             vec![Row::warn("TLS", format!("{}: {error}", shown.display()), mend)]
@@ -49,6 +53,13 @@ fn of_function(shown: &Path, function: &Function) -> Row {
     Row::ok(*name, found)
 }
 
+/// Those have no names in the file: OpenSSL's source calls them so.
+fn of_record_layer(shown: &Path, layer: &RecordLayer) -> [Row; 2] {
+    [("ssl3_read_bytes", &layer.received), ("ssl3_write_bytes", &layer.sent)].map(|(name, inner)| {
+        Row::ok(name, format!("bytes moved {inner}; at {:#x} of {}", inner.offset, shown.display()))
+    })
+}
+
 /// The functions that nginx calls for each request.
 fn is_called_often(number: u64) -> bool {
     matches!(number, function::READ | function::WRITE)
@@ -58,6 +69,9 @@ fn is_called_often(number: u64) -> bool {
 mod tests {
     use super::super::Verdict;
     use super::*;
+    use observer_ebpf::tables::place;
+
+    use crate::tls::inner::{Inner, Place, RECEIVED_NAMES, SENT_NAMES};
     use crate::tls::place::Places;
 
     fn row(number: u64, places: Places) -> Row {
@@ -77,6 +91,24 @@ mod tests {
     fn plain_probes_are_a_warning_where_they_are_hit_for_each_request() {
         assert_eq!(row(function::READ, Places::PLAIN).verdict, Verdict::Warn);
         assert_eq!(row(function::HANDSHAKE, Places::PLAIN).verdict, Verdict::Ok);
+    }
+
+    #[test]
+    fn the_record_layers_functions_have_a_row_each() {
+        let inner = |offset, locations, names| {
+            let places = vec![Place { offset: 2, cookie: place::cookie(locations) }];
+            Inner { offset, places, names }
+        };
+        let [r13, above] = [place::register(2), place::stack(4).unwrap()];
+        let layer = RecordLayer {
+            received: inner(1, [r13, above, above, place::UNKNOWN], RECEIVED_NAMES),
+            sent: inner(3, [above, r13, place::UNKNOWN, place::UNKNOWN], SENT_NAMES),
+        };
+        let [received, sent] = of_record_layer("/lib/libssl.so.3".as_ref(), &layer);
+        let found =
+            "bytes moved +0x2 (ssl in r13, type at sp+0x4, peek at sp+0x4) (emulated); at 0x1 of /lib/libssl.so.3";
+        assert_eq!(received.found, found);
+        assert!(sent.found.contains("(buffer at sp+0x4, length in r13, type unknown, ssl unknown)"), "{}", sent.found);
     }
 
     #[test]

@@ -15,6 +15,8 @@ const ARGUMENTS: [Register; 4] = [Register::RDI, Register::RSI, Register::RDX, R
 /// One instruction.
 #[derive(Clone, Debug)]
 pub struct Step {
+    /// What it is.
+    pub instruction: Instruction,
     /// Where control may go on within the function.
     pub next: Vec<u64>,
     /// What kind of step it is.
@@ -119,6 +121,7 @@ fn step(
         .map(|used| used.register().full_register())
         .collect();
     Step {
+        instruction: *instruction,
         next,
         kind,
         is_emulated: is_emulated(instruction, bytes),

@@ -1,5 +1,6 @@
 //! A TLS library's functions, read from its ELF file.
 
+use std::env;
 use std::fs::File;
 use std::path::Path;
 
@@ -7,10 +8,12 @@ use object::read::{ReadCache, ReadRef};
 use object::{Architecture, Object, ObjectSegment, ObjectSymbol, SymbolKind};
 use observer_ebpf::tables::function;
 
+use super::inner::RecordLayer;
+use super::methods;
 use super::place::Places;
 
 /// Functions of a TLS library that are probed, and the numbers that their probes bear.
-const FUNCTIONS: [(&str, u64); 12] = [
+const FUNCTIONS: [(&str, u64); 13] = [
     ("SSL_read", function::READ),
     ("SSL_write", function::WRITE),
     ("SSL_read_ex", function::READ_EX),
@@ -23,7 +26,11 @@ const FUNCTIONS: [(&str, u64); 12] = [
     ("SSL_peek", function::PEEK),
     ("SSL_peek_ex", function::PEEK),
     ("SSL_get0_alpn_selected", function::ALPN),
+    ("SSL_free", function::FREE),
 ];
+
+/// For tests of what is done where the record layer is built otherwise: it is not looked for.
+const FUNCTIONS_VARIABLE: &str = "OBSERVER_TEST_TLS_FUNCTIONS";
 
 /// Longest function that is looked through.
 const CODE_MAX: u64 = 64 * 1024;
@@ -46,6 +53,9 @@ pub struct Function {
 pub struct Library {
     /// By their numbers.
     pub functions: Vec<Function>,
+    /// Where plaintext is read at less cost, if that was found: then those functions are not probed that do nothing but
+    /// move it.
+    pub record_layer: Option<RecordLayer>,
 }
 
 /// Why a file's functions cannot be told.
@@ -83,11 +93,34 @@ impl Library {
             };
             functions.push(Function { name, number, offset, places });
         }
-        functions.sort_by_key(|function| function.number);
         let moves = |number| functions.iter().any(|function| function.number == number);
-        let is_whole = moves(function::READ) && moves(function::WRITE);
-        Ok(is_whole.then_some(Library { functions }))
+        if !moves(function::READ) || !moves(function::WRITE) {
+            return Ok(None);
+        }
+        let is_known = file.architecture() == Architecture::X86_64 && env::var_os(FUNCTIONS_VARIABLE).is_none();
+        let record_layer = is_known.then(|| methods::record_layer(&file, &cache)).flatten();
+        if record_layer.is_some() {
+            functions.retain_mut(|function| is_needed_beside_record_layer(function));
+        }
+        functions.sort_by_key(|function| function.number);
+        Ok(Some(Library { functions, record_layer }))
     }
+}
+
+/// Handshakes, what is no bytes, and files that the kernel encrypts.
+fn is_needed_beside_record_layer(function: &mut Function) -> bool {
+    if function.number == function::READ_EARLY {
+        function.number = function::EARLY_HANDSHAKE;
+    }
+    matches!(
+        function.number,
+        function::SENDFILE
+            | function::HANDSHAKE
+            | function::EARLY_HANDSHAKE
+            | function::SHUTDOWN
+            | function::ALPN
+            | function::FREE
+    )
 }
 
 fn known(name: &[u8]) -> Option<&'static (&'static str, u64)> {
@@ -97,7 +130,7 @@ fn known(name: &[u8]) -> Option<&'static (&'static str, u64)> {
 }
 
 /// Uprobes are named by the place in the file.
-fn file_offset<'data>(file: &object::File<'data, &'data ReadCache<File>>, address: u64) -> Option<u64> {
+pub(super) fn file_offset<'data>(file: &object::File<'data, &'data ReadCache<File>>, address: u64) -> Option<u64> {
     file.segments().find_map(|segment| {
         let into = address.checked_sub(segment.address())?;
         let (offset, size) = segment.file_range();

@@ -2,9 +2,12 @@
 //! costs little.
 
 mod flow;
+pub mod inner;
 mod library;
 mod mapped;
+mod methods;
 pub mod place;
+mod values;
 
 pub use library::{Function, Library, LibraryError};
 pub use mapped::{FileId, Mapped, mapped_files};
