@@ -1,6 +1,6 @@
 //! A raw HTTP/1 client: every byte and every end of a connection is the test's choice.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,6 +64,13 @@ impl Client {
     /// Connects over TLS with settings of the test's own; see [`crate::tls::client_config`].
     pub fn connect_by_tls(address: SocketAddr, config: &Arc<ClientConfig>) -> Result<Self> {
         let stream = TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
+        Self::over(Socket::Tls(Box::new(Tls::connect_with(stream, Arc::clone(config))?)))
+    }
+
+    /// Connects over TLS behind bytes in the clear, such as a PROXY protocol's header.
+    pub fn connect_by_tls_behind(address: SocketAddr, bytes: &[u8], config: &Arc<ClientConfig>) -> Result<Self> {
+        let mut stream = TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
+        stream.write_all(bytes)?;
         Self::over(Socket::Tls(Box::new(Tls::connect_with(stream, Arc::clone(config))?)))
     }
 

@@ -29,6 +29,7 @@ pub mod dns;
 pub mod exposition;
 pub mod kong_admin;
 pub mod name_server;
+pub mod openssl;
 pub mod prometheus;
 pub mod terminal;
 pub mod tools;

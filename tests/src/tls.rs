@@ -53,14 +53,22 @@ pub fn write_certificate(folder: &Path) -> Result<()> {
 
 /// A client's settings with the servers' own certificate as the client's.
 pub fn client_config_with_certificate() -> Result<ClientConfig> {
-    let identity = Identity::get();
+    client_config_as(Identity::get())
+}
+
+fn client_config_as(identity: &Identity) -> Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
-    roots.add(identity.certificate.clone())?;
+    roots.add(Identity::get().certificate.clone())?;
     let key = PrivateKeyDer::from_pem_slice(identity.key_pem.as_bytes())?;
     Ok(ClientConfig::builder_with_provider(Arc::new(default_provider()))
         .with_protocol_versions(rustls::ALL_VERSIONS)?
         .with_root_certificates(roots)
         .with_client_auth_cert(vec![identity.certificate.clone()], key)?)
+}
+
+/// The same with a certificate that no server knows the issuer of.
+pub fn client_config_with_strange_certificate() -> Result<ClientConfig> {
+    client_config_as(&Identity::new()?)
 }
 
 /// A client's settings, for versions and protocols of a test's own. Sessions are resumed among connections with the same
@@ -105,6 +113,20 @@ impl Tls {
             Self::Client(stream) => stream.conn.handshake_kind(),
             Self::Server(stream) => stream.conn.handshake_kind(),
         }
+    }
+
+    /// Sends bytes with the first message of a resumed session, before the server has answered (RFC 8446, section 2.3).
+    /// Error if the session allows none.
+    pub fn send_early(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Self::Client(stream) = self else { return Err(io::Error::other("servers send no early data")) };
+        let mut early = stream.conn.early_data().ok_or_else(|| io::Error::other("the session allows no early data"))?;
+        early.write_all(bytes)?;
+        self.shake_hands()
+    }
+
+    /// Whether the server took what was sent early.
+    pub fn took_early(&self) -> bool {
+        matches!(self, Self::Client(stream) if stream.conn.is_early_data_accepted())
     }
 
     /// Makes the handshake. Error: the peer's alert, or the connection's end.

@@ -1,10 +1,13 @@
 //! TLS with clients, with upstreams, and with both: versions, sessions, sizes, ends, and who may come in.
 
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use observer_tests::conformance::{Bench, Case, Family, Link};
 use observer_tests::nginx::config::Config;
+use observer_tests::wait::free_port;
 use observer_tests::{Body, Client, Request, tls};
 use rustls::HandshakeKind;
 use rustls::version::{TLS12, TLS13};
@@ -122,14 +125,18 @@ fn early_ends(bench: &mut Bench<'_>) {
 fn who_may_come_in() -> Result<()> {
     let link = Link { client_tls: Some("TLSv1.2 TLSv1.3"), upstream_tls: false };
     let mut family = Family::over("plain HTTP, sessions, client certificates", link)?;
+    let proxied = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
     let mut bench = family.bench(|config: Config| {
         config
-            .server("ssl_verify_client optional; ssl_client_certificate cert.pem;")
+            .server(&format!(
+                "listen {proxied} ssl proxy_protocol; ssl_verify_client optional; ssl_client_certificate cert.pem;"
+            ))
             .http("map $ssl_client_verify $refused { default 0; NONE 1; }")
             .location("/own/", "if ($refused) { return 403; } return 200 done;")
     })?;
     sessions(&mut bench);
     plain_http(&mut bench);
+    behind_a_proxy(&mut bench, proxied)?;
     bench.case(Case::visible("a client's certificate").statuses(&[200]), |bench| {
         let config = Arc::new(tls::client_config_with_certificate()?);
         let mut client = Client::connect_by_tls(bench.nginx.address(), &config)?;
@@ -145,8 +152,63 @@ fn who_may_come_in() -> Result<()> {
     bench.case(Case::visible("a certificate that is asked for and not there (496)").statuses(&[400]), |bench| {
         Client::connect(bench.nginx.address())?.exchange(&Request::get("/own/")).map(drop)
     });
+    bench.case(Case::visible("a certificate of a strange issuer (495)").statuses(&[400]), |bench| {
+        let config = Arc::new(tls::client_config_with_strange_certificate()?);
+        let mut client = Client::connect_by_tls(bench.nginx.address(), &config)?;
+        client.exchange(&Request::get("/own/")).map(drop)
+    });
+    drop(bench);
+    let mut bench = family
+        .bench(|config: Config| config.server("ssl_early_data on; ssl_conf_command Options KTLS; sendfile on;"))?;
+    early_data(&mut bench);
+    files(&mut bench)?;
     drop(bench);
     family.finish()
+}
+
+/// The first connection brings a session, the others send their request with their first message.
+fn early_data(bench: &mut Bench<'_>) {
+    bench.case(Case::visible("early data").lines(7), |bench| {
+        let mut config = tls::client_config(&[&TLS13], &[])?;
+        config.enable_early_data = true;
+        let config = Arc::new(config);
+        let connect = || Client::connect_by_tls(bench.nginx.address(), &config);
+        connect()?.exchange(&Request::get("/alpha/bytes/300"))?;
+        for round in 0..3 {
+            let mut client = connect()?;
+            let early = Request::get(format!("/alpha/bytes/{}", round * 10_000)).bytes();
+            client.tls().context("TLS")?.send_early(&early)?;
+            ensure!(client.tls().context("TLS")?.took_early(), "the server took no early data");
+            client.response(false)?;
+            client.exchange(&Request::post("/alpha/echo", 3000))?;
+        }
+        Ok(())
+    });
+}
+
+/// Where the kernel encrypts, nginx sends files by `SSL_sendfile`; where it does not, all is as ever.
+fn files(bench: &mut Bench<'_>) -> Result<()> {
+    let folder = bench.nginx.files().join("static");
+    fs::create_dir_all(&folder)?;
+    fs::write(folder.join("small"), "file")?;
+    fs::write(folder.join("large"), vec![b'f'; 3_000_000])?;
+    let paths = ["/static/small", "/static/large", "/alpha/bytes/10", "/static/small"];
+    bench.case(Case::visible("files, by the kernel's TLS where it has any").lines(paths.len()), |bench| {
+        let mut client = Client::connect(bench.nginx.address())?;
+        paths.iter().try_for_each(|path| client.exchange(&Request::get(*path)).map(drop))
+    });
+    Ok(())
+}
+
+fn behind_a_proxy(bench: &mut Bench<'_>, address: SocketAddr) -> Result<()> {
+    let config = Arc::new(tls::client_config(rustls::ALL_VERSIONS, &[])?);
+    bench.case(Case::visible("TLS behind a PROXY protocol's header").lines(2), |_| {
+        let header = b"PROXY TCP4 192.0.2.1 192.0.2.2 1000 443\r\n";
+        let mut client = Client::connect_by_tls_behind(address, header, &config)?;
+        client.exchange(&Request::get("/alpha/bytes/2000"))?;
+        client.exchange(&Request::post("/alpha/echo", 700)).map(drop)
+    });
+    Ok(())
 }
 
 fn sessions(bench: &mut Bench<'_>) {

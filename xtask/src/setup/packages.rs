@@ -41,6 +41,10 @@ pub const TEST: &[Package] = &[
     program("wrk", "wrk"),
     program("curl", "curl"),
     program("iproute2", "ip"),
+    program("openssl", "openssl"),
+    // A server in C, for what nginx does not call.
+    program("gcc", "cc"),
+    library("libssl-dev"),
     // promtool comes with it.
     program("prometheus", "prometheus"),
     // For systemd-analyze, which looks at the unit; it needs no running systemd.

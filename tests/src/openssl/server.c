@@ -1,0 +1,83 @@
+/* An HTTPS server that uses the library's functions as gateways other than nginx do: peeks, the `_ex` forms, a socket set
+ * before anything is read, renegotiation. One connection after the other. */
+#include <arpa/inet.h>
+#include <openssl/ssl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static void must(int ok, const char *what) {
+    if (!ok) {
+        fprintf(stderr, "%s failed\n", what);
+        exit(1);
+    }
+}
+
+/* Reads up to a head's end. Each piece is peeked at before it is read. */
+static int read_head(SSL *ssl, char *head, size_t room) {
+    size_t length = 0, count;
+    while (length < room - 1) {
+        if (SSL_peek(ssl, head + length, (int)(room - 1 - length)) <= 0)
+            return 0;
+        if (!SSL_read_ex(ssl, head + length, room - 1 - length, &count))
+            return 0;
+        length += count;
+        head[length] = 0;
+        if (strstr(head, "\r\n\r\n"))
+            return 1;
+    }
+    return 0;
+}
+
+static int answer(SSL *ssl, size_t body_length) {
+    char head[128];
+    size_t length = (size_t)snprintf(head, sizeof head, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", body_length);
+    char *body = malloc(body_length + 1);
+    size_t count;
+    memset(body, 'b', body_length);
+    int sent = SSL_write_ex(ssl, head, length, &count) && (!body_length || SSL_write_ex(ssl, body, body_length, &count));
+    free(body);
+    return sent;
+}
+
+static void serve(SSL *ssl) {
+    char head[8192];
+    while (read_head(ssl, head, sizeof head)) {
+        unsigned long body_length = 0;
+        sscanf(head, "GET /%lu", &body_length);
+#ifdef SSL_OP_ALLOW_CLIENT_RENEGOTIATION
+        if (strstr(head, "X-Renegotiate")) {
+            must(SSL_renegotiate(ssl), "SSL_renegotiate");
+            must(SSL_do_handshake(ssl) == 1, "SSL_do_handshake");
+        }
+#endif
+        if (!answer(ssl, body_length))
+            return;
+    }
+}
+
+int main(int argc, char **argv) {
+    must(argc == 4, "usage: server CERTIFICATE KEY PORT");
+    SSL_CTX *context = SSL_CTX_new(TLS_server_method());
+    must(context != NULL, "SSL_CTX_new");
+    must(SSL_CTX_use_certificate_chain_file(context, argv[1]) == 1, "the certificate");
+    must(SSL_CTX_use_PrivateKey_file(context, argv[2], SSL_FILETYPE_PEM) == 1, "the key");
+    int listener = socket(AF_INET, SOCK_STREAM, 0), on = 1;
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((unsigned short)atoi(argv[3]))};
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    must(bind(listener, (struct sockaddr *)&address, sizeof address) == 0, "bind");
+    must(listen(listener, 64) == 0, "listen");
+    for (;;) {
+        int socket = accept(listener, NULL, NULL);
+        SSL *ssl = SSL_new(context);
+        must(socket >= 0 && ssl != NULL && SSL_set_fd(ssl, socket) == 1, "SSL_set_fd");
+        if (SSL_accept(ssl) == 1)
+            serve(ssl);
+        SSL_shutdown(ssl);
+        SSL_free(ssl);
+        close(socket);
+    }
+}

@@ -1,0 +1,148 @@
+//! Libraries and kernels as they may be: functions that nginx does not call, OpenSSL inside the program or in a root of its
+//! own, probes where the record layer is not known, and those of older kernels.
+
+use std::fs;
+use std::process::Command;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use observer_tests::compare::{Scope, compare};
+use observer_tests::nginx::config::Config;
+use observer_tests::openssl::{Linked, Server};
+use observer_tests::process::Process;
+use observer_tests::wait::{PATIENCE, alone, until_true};
+use observer_tests::{Agent, Body, Client, Nginx, Request, Upstream, tls, totals};
+use rustls::version::{TLS12, TLS13};
+
+/// The record layer is not looked for.
+const FUNCTIONS: (&str, &str) = ("OBSERVER_TEST_TLS_FUNCTIONS", "1");
+/// Each probe has an event of its own, as before Linux 6.11.
+const SINGLE: (&str, &str) = ("OBSERVER_TEST_SINGLE_PROBES", "1");
+const WAYS: [&[(&str, &str)]; 4] = [&[], &[FUNCTIONS], &[SINGLE], &[FUNCTIONS, SINGLE]];
+
+const CHUNKED: Body = Body::Chunked { chunks: 5, chunk_bytes: 300 };
+
+fn is_done(now: &observer_tests::exposition::Exposition, requests: f64) -> bool {
+    now.sum("kong_http_status_total") >= requests && now.sum("observer_exchanges_open") == 0.0
+}
+
+/// Asks a server in C and checks that each request was counted, and its bytes.
+fn check(server: &Server, agent: &Agent) -> Result<()> {
+    let (mut requests, mut ingress, mut egress) = (0, 0, 0);
+    for version in [&TLS12, &TLS13] {
+        let config = Arc::new(tls::client_config(&[version], &[])?);
+        let mut client = Client::connect_by_tls(server.address(), &config)?;
+        for size in [0, 10, 5000, 40_000] {
+            let request = Request::get(format!("/{size}"));
+            let response = client.exchange(&request)?;
+            ensure!(response.body.len() == size);
+            requests += 1;
+            ingress += request.bytes().len();
+            egress += response.wire_bytes;
+        }
+    }
+    let now = agent.scrape_when(|now| is_done(now, f64::from(requests)))?;
+    let told = |name: &str| now.value(name);
+    ensure!(told("kong_http_status{code=\"200\",service=\"\"}") == f64::from(requests), "{}", now.own());
+    ensure!(told("kong_bandwidth_total{type=\"ingress\"}") == ingress as f64, "{ingress}: {}", now.own());
+    ensure!(told("kong_bandwidth_total{type=\"egress\"}") == egress as f64, "{egress}: {}", now.own());
+    ensure!(told("kong_nginx_metric_errors_total") == 0.0, "{}", now.own());
+    Ok(())
+}
+
+#[test]
+fn peeks_move_nothing_and_other_forms_of_reading_and_writing_count() -> Result<()> {
+    let _alone = alone()?;
+    let server = Server::start(Linked::Dynamically)?;
+    for variables in WAYS {
+        let agent = Agent::start_with(&[server.selector()], &["--count-unmatched"], variables)?;
+        check(&server, &agent).with_context(|| format!("{variables:?}; its stderr:\n{}", agent.stderr()))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn openssl_inside_the_program_is_read_by_its_symbols() -> Result<()> {
+    let _alone = alone()?;
+    let server = Server::start(Linked::Statically)?;
+    for variables in WAYS {
+        let agent = Agent::start_with(&[server.selector()], &["--count-unmatched"], variables)?;
+        check(&server, &agent).with_context(|| format!("{variables:?}; its stderr:\n{}", agent.stderr()))?;
+    }
+    Ok(())
+}
+
+/// The server asks for another handshake within each request; OpenSSL's own client makes it.
+#[test]
+fn a_renegotiation_confuses_nothing() -> Result<()> {
+    let _alone = alone()?;
+    let folder = tempfile::tempdir()?;
+    let requests = folder.path().join("requests");
+    let request = "GET /100 HTTP/1.1\r\nHost: localhost\r\nX-Renegotiate: yes\r\n\r\n";
+    fs::write(&requests, request)?;
+    let server = Server::start(Linked::Dynamically)?;
+    for variables in WAYS {
+        let agent = Agent::start_with(&[server.selector()], &["--count-unmatched"], variables)?;
+        let command =
+            format!("exec openssl s_client -connect {} -tls1_2 -quiet < {}", server.address(), requests.display());
+        let client = Process::spawn(Command::new("sh").args(["-c", &command]))?;
+        until_true("the answer has come", PATIENCE, || Ok(client.stdout().matches('b').count() >= 100))?;
+        drop(client);
+        let now = agent.scrape_when(|now| is_done(now, 1.0))?;
+        let told = |name: &str| now.value(name);
+        ensure!(told("kong_http_status{code=\"200\",service=\"\"}") == 1.0, "{variables:?}: {}", now.own());
+        ensure!(told("kong_bandwidth_total{type=\"ingress\"}") == request.len() as f64, "{}", now.own());
+        ensure!(told("kong_nginx_metric_errors_total") == 0.0, "{}", now.own());
+    }
+    Ok(())
+}
+
+fn exchanges(nginx: &Nginx) -> Result<usize> {
+    let mut client = Client::connect(nginx.address())?;
+    let requests = [
+        Request::get("/alpha/bytes/0"),
+        Request::get("/alpha/bytes/200000"),
+        Request::get("/alpha/chunked/5x700"),
+        Request::post("/alpha/echo", 70_000),
+        Request::new("PUT", "/alpha/echo").body(CHUNKED),
+    ];
+    requests.iter().try_for_each(|request| client.exchange(request).map(drop))?;
+    Client::connect(nginx.address())?.exchange(&Request::get("/alpha/status/404"))?;
+    Ok(requests.len() + 1)
+}
+
+fn check_nginx(nginx: &Nginx, agent: &Agent, before: usize, requests: usize) -> Result<()> {
+    let log = &nginx.log(before + requests)?[before..];
+    let now = agent.settled_scrape(requests)?;
+    compare(&now, &totals::by_prefix(log), Scope::Counts)
+        .with_context(|| format!("the agent's stderr:\n{}", agent.stderr()))?;
+    ensure!(now.value("kong_nginx_metric_errors_total") == 0.0, "{}", now.own());
+    Ok(())
+}
+
+#[test]
+fn every_way_of_probing_counts_what_nginx_logs() -> Result<()> {
+    let _alone = alone()?;
+    let upstream = Upstream::tls()?;
+    let nginx = Config::new()?.tls("TLSv1.2 TLSv1.3").service("alpha", upstream.address()).upstream_tls().start()?;
+    let mut before = 0;
+    for variables in WAYS {
+        let agent = Agent::start_with(&[nginx.selector()], &[], variables)?;
+        let requests = exchanges(&nginx)?;
+        check_nginx(&nginx, &agent, before, requests).with_context(|| format!("{variables:?}"))?;
+        before += requests;
+    }
+    Ok(())
+}
+
+/// As in a container: the program, its loader and its libraries are copies that no path of the host's leads to.
+#[test]
+fn a_library_in_a_root_of_its_own_is_read() -> Result<()> {
+    let _alone = alone()?;
+    let server = Server::start_in_own_root()?;
+    for variables in WAYS {
+        let agent = Agent::start_with(&[server.selector()], &["--count-unmatched"], variables)?;
+        check(&server, &agent).with_context(|| format!("{variables:?}; its stderr:\n{}", agent.stderr()))?;
+    }
+    Ok(())
+}
