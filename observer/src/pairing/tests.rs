@@ -160,7 +160,7 @@ fn a_request_whose_upstream_was_refused_is_asked_for_again() {
 
 #[test]
 fn behind_an_upstream_that_failed_an_error_is_its_clients_and_another_answer_is_not() {
-    let failed = Attempt { path: Some("/a".into()), ended_ns: Some(4), ..attempt() };
+    let failed = Attempt { path: Some(Box::<str>::from("/a").into()), ended_ns: Some(4), ..attempt() };
     let answered = |target: &str, status: u16| {
         let mut exchange = exchange(0, &format!("GET {target} HTTP/1.1\r\n\r\n"));
         let head = format!("HTTP/1.1 {status} x\r\nContent-Length: 5\r\n\r\n");
