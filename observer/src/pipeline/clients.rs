@@ -66,7 +66,7 @@ impl Pipeline {
                     if answered == Some(exchange.id.number) && exchange.waits_by.is_some() {
                         self.join(&mut exchange, thread);
                     }
-                    if ending == Ending::Complete {
+                    if ending == Ending::Complete || exchange.response.head.is_some() {
                         self.give_back(&mut exchange);
                     }
                     self.client_ended(socket, &mut exchange, ending);

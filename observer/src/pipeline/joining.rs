@@ -62,19 +62,26 @@ impl Pipeline {
     fn take_over(&mut self, client: &mut Exchange, id: ExchangeId, owner: Option<ExchangeId>, is_told: bool) -> bool {
         let Some(attempt) = self.attempt_mut(owner, id) else { return false };
         let is_free = !attempt.is_passed_on && attempt.path.is_some();
-        if !is_free || !Pairing::is_passed_on(attempt, client, is_told) {
+        // An error behind a failure of its own needs no other's.
+        let is_explained = attempt.has_failed() && client.is_due_again();
+        if !is_free || is_explained || !Pairing::is_passed_on(attempt, client, is_told) {
             return false;
         }
         let mut evidence = if is_told { Evidence::RequestId } else { Evidence::WayBack };
         let mut next = self.take(id, owner);
         while let Some(attempt) = next {
             let is_passed_on = attempt.id == id;
+            let path = attempt.path.clone();
             let after = attempt.after.filter(|after| after.client != Some(client.id));
             self.belongs_to(&attempt, Some(client.id));
             if let Err(attempt) = client.add_attempt(Attempt { evidence, is_passed_on, ..attempt }) {
                 self.loosen(*attempt);
             }
             evidence = Evidence::WayBack;
+            // A retry asks for the same as the try that failed before it.
+            let is_before = |before: &&mut Attempt| !before.has_failed() || before.path == path;
+            let after =
+                after.filter(|after| self.attempt_mut(after.client, after.exchange).filter(is_before).is_some());
             next = after.and_then(|after| self.take(after.exchange, after.client));
         }
         true
