@@ -4,6 +4,8 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -13,8 +15,8 @@ use nix::sys::signal::Signal;
 use observer_tests::debugger::{Debugged, Hit};
 use observer_tests::nginx::config::Config;
 use observer_tests::process::signal_pid;
-use observer_tests::wait::alone;
-use observer_tests::{Body, Client, Nginx, Request, Upstream, agent};
+use observer_tests::wait::{PATIENCE, alone, free_port, until_true};
+use observer_tests::{Body, Client, Nginx, Request, Upstream, agent, tls};
 
 const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/libssl.so.3";
 
@@ -68,23 +70,25 @@ struct Seen {
 fn what_is_read_at_the_places_is_what_the_calls_moved() -> Result<()> {
     let _alone = alone()?;
     let upstream = Upstream::tls()?;
-    let nginx = Config::new()?.tls("TLSv1.2 TLSv1.3").service("alpha", upstream.address()).upstream_tls().start()?;
+    let config = Config::new()?.tls("TLSv1.2 TLSv1.3").service("alpha", upstream.address()).upstream_tls();
+    let narrow = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
+    let nginx = config.server(&format!("listen {narrow} ssl sndbuf=8k;")).start()?;
     let record_layer = agent::run(&["check"])?.stdout;
     let plain = agent::finish(agent::command()?.arg("check").env("OBSERVER_TEST_TLS_FUNCTIONS", "1"))?.stdout;
     let worker = *nginx.workers()?.first().context("nginx has a worker")?;
     let functions: Vec<Function> =
         FUNCTIONS.iter().map(|names| function(&plain, &record_layer, *names, worker)).collect::<Result<_>>()?;
 
-    let is_over = AtomicBool::new(false);
+    let (is_over, is_full) = (AtomicBool::new(false), AtomicBool::new(false));
     let seen = thread::scope(|scope| {
         let traffic = scope.spawn(|| {
-            let done = traffic(&nginx);
+            let done = traffic(&nginx).and_then(|()| blocked(narrow, &is_full));
             is_over.store(true, Ordering::SeqCst);
             // Ends the debugger's wait; nginx takes no notice.
             signal_pid(worker, Signal::SIGURG)?;
             done
         });
-        let seen = watch(worker, &functions, &is_over);
+        let seen = watch(worker, &functions, &is_over, &is_full);
         traffic.join().expect("the traffic's thread")?;
         seen
     })?;
@@ -110,16 +114,21 @@ fn traffic(nginx: &Nginx) -> Result<()> {
         client.tls().context("TLS")?.close_notify()?;
         client.rest();
     }
-    let mut slow = Client::connect_slow(nginx.address(), 4096)?;
-    slow.send(&Request::get("/alpha/bytes/6000000").bytes())?;
-    slow.until_read()?;
-    // Until its buffers are full, nginx does not wait.
-    slow.bytes(1000)?;
+    Ok(())
+}
+
+/// A client that reads nothing until nginx can write no more, and all then.
+fn blocked(narrow: SocketAddr, is_full: &AtomicBool) -> Result<()> {
+    let config = Arc::new(tls::client_config(rustls::ALL_VERSIONS, &[])?);
+    let mut slow = Client::connect_by_tls(narrow, &config)?;
+    slow.send(&Request::get("/alpha/bytes/9000000").bytes())?;
+    until_true("SSL_write finds no room", PATIENCE, || Ok(is_full.load(Ordering::SeqCst)))?;
+    slow.bytes(100_000)?;
     slow.reset()
 }
 
 /// Compares until the traffic is over.
-fn watch(worker: u32, functions: &[Function], is_over: &AtomicBool) -> Result<Vec<Seen>> {
+fn watch(worker: u32, functions: &[Function], is_over: &AtomicBool, is_full: &AtomicBool) -> Result<Vec<Seen>> {
     let mut debugged = Debugged::attach(worker)?;
     for function in functions {
         let moved = function.moved.iter().map(|moved| &moved.address);
@@ -142,6 +151,7 @@ fn watch(worker: u32, functions: &[Function], is_over: &AtomicBool) -> Result<Ve
             {
                 open.remove(&index);
             }
+            is_full.fetch_or(!function.is_read && seen[index].errors > 0, Ordering::SeqCst);
         }
         debugged.pass(&hit)?;
     }

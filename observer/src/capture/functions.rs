@@ -60,8 +60,14 @@ pub enum Functions {
 }
 
 /// Probes that sit somewhere; dropping them takes them out.
-#[expect(dead_code, reason = "what is in them is only dropped")]
 pub struct Links(Vec<OwnedFd>);
+
+impl Links {
+    /// One by one, to be dropped.
+    pub fn into_each(self) -> Vec<OwnedFd> {
+        self.0
+    }
+}
 
 /// Where the programs go in one file.
 #[derive(Default)]

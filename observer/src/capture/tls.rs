@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -21,6 +22,9 @@ const FIRST_LOOK: Duration = Duration::from_millis(5);
 
 /// The longest time between two looks at a process: a library may be loaded at any time.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// Threads that take probes out when the agent ends.
+const ENDING_THREADS: usize = 64;
 
 /// Files whose functions are kept in mind; those of processes that are gone make room.
 const FILES_MAX: usize = 4096;
@@ -70,11 +74,15 @@ impl Prober {
         }
     }
 
-    /// Takes all probes out, of all processes at once: the kernel takes its time with each.
+    /// Takes all probes out, many at once: the kernel takes its time with each.
     pub fn end_all(&mut self) {
+        let links = std::mem::take(&mut self.processes).into_values().flat_map(|probed| probed.links.into_values());
+        let mut each: Vec<OwnedFd> = links.flatten().flat_map(Links::into_each).collect();
+        let share = each.len().div_ceil(ENDING_THREADS).max(1);
         thread::scope(|scope| {
-            for probed in std::mem::take(&mut self.processes).into_values() {
-                scope.spawn(move || drop(probed.links));
+            while !each.is_empty() {
+                let part = each.split_off(each.len().saturating_sub(share));
+                scope.spawn(move || drop(part));
             }
         });
     }

@@ -100,7 +100,7 @@ impl Library {
         let is_known = file.architecture() == Architecture::X86_64 && env::var_os(FUNCTIONS_VARIABLE).is_none();
         let record_layer = is_known.then(|| methods::record_layer(&file, &cache)).flatten();
         if record_layer.is_some() {
-            functions.retain_mut(|function| is_needed_beside_record_layer(function));
+            functions.retain_mut(is_needed_beside_record_layer);
         }
         functions.sort_by_key(|function| function.number);
         Ok(Some(Library { functions, record_layer }))

@@ -2,6 +2,7 @@
  * before anything is read, renegotiation. One connection after the other. */
 #include <arpa/inet.h>
 #include <openssl/ssl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,6 +60,7 @@ static void serve(SSL *ssl) {
 }
 
 int main(int argc, char **argv) {
+    signal(SIGPIPE, SIG_IGN);
     must(argc == 4, "usage: server CERTIFICATE KEY PORT");
     SSL_CTX *context = SSL_CTX_new(TLS_server_method());
     must(context != NULL, "SSL_CTX_new");
