@@ -126,6 +126,8 @@ mod registers {
     pub const SECOND: usize = 1;
     pub const THIRD: usize = 2;
     pub const PSTATE: usize = 33;
+    /// `orig_x0`
+    pub const FIRST: usize = 34;
     pub const STACK: usize = 31;
     pub const RESULT: usize = 0;
     pub const ARGUMENTS: [usize; 4] = [0, 1, 2, 3];
@@ -189,6 +191,23 @@ impl Registers {
     #[inline(always)]
     pub fn stack(&self) -> u64 {
         self.word(registers::STACK)
+    }
+
+    /// Whether the task is within the call that its registers tell of. What io_uring does later it does when a call is over
+    /// (`task_work_run`), which may have been any, or on a thread of the kernel's.
+    #[cfg(bpf_target_arch = "x86_64")]
+    #[inline(always)]
+    pub fn is_in_call(&self) -> bool {
+        // The entry code sets it, the call's end overwrites it (arch/x86/entry/entry_64.S, `do_syscall_x64`).
+        const ENOSYS: i64 = 38;
+        self.word(registers::RESULT) as i64 == -ENOSYS
+    }
+
+    /// Whether the task is within the call that its registers tell of: its first argument is overwritten by the result.
+    #[cfg(bpf_target_arch = "aarch64")]
+    #[inline(always)]
+    pub fn is_in_call(&self) -> bool {
+        self.word(registers::RESULT) == self.word(registers::FIRST)
     }
 
     /// Whether a 32-bit program makes the call: its numbers and structures are others.

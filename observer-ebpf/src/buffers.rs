@@ -98,6 +98,9 @@ pub fn locate() -> Source {
     if registers.is_compat() {
         return Source::unreadable(call::COMPAT);
     }
+    if !registers.is_in_call() {
+        return Source::unreadable(call::IO_URING);
+    }
     match registers.call() {
         Call::Buffer => {
             Source { call: call::BUFFER, base: registers.second(), length: registers.third(), vectors: 0, count: 0 }

@@ -185,7 +185,9 @@ pub struct StateChange {
     /// `sk_shutdown`: bit 0 no more is received, bit 1 no more is sent; both after a `close`.
     pub shutdown: u8,
     /// Keeps the layout free of hidden padding.
-    pub reserved: [u8; 7],
+    pub reserved: [u8; 3],
+    /// When the gateway closes: bytes that left the receive queue unseen since its last receive.
+    pub unseen_bytes: u32,
 }
 
 /// A process's change.

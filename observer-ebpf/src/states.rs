@@ -12,13 +12,16 @@ use crate::{
     processes,
     sockets::{self, Sock, Socket},
     tls::ciphertext,
+    transfers,
 };
 
 // include/net/tcp_states.h
 const TCP_ESTABLISHED: u8 = 1;
 const TCP_SYN_SENT: u8 = 2;
 const TCP_SYN_RECV: u8 = 3;
+const TCP_FIN_WAIT1: u8 = 4;
 const TCP_CLOSE: u8 = 7;
+const TCP_LAST_ACK: u8 = 9;
 const TCP_LISTEN: u8 = 10;
 // include/net/sock.h
 const SHUTDOWN_MASK: u8 = 3;
@@ -120,6 +123,8 @@ fn listening(ctx: &BtfTracePointContext, sk: Sock) {
 
 #[inline(always)]
 fn emit_change(sk: Sock, socket: &mut Socket, old: u8, new: u8) {
+    // No receive is under way where the gateway itself closes; other changes may interrupt one.
+    let is_closing = matches!(new, TCP_FIN_WAIT1 | TCP_LAST_ACK) && socket.encrypted == 0;
     let header = emit::header(kind::STATE, 0, Task::NONE, sk, socket);
     let Some(mut entry) = RECORDS.reserve::<StateChange>(0) else {
         maps::lost(Loss::RingFull);
@@ -133,7 +138,8 @@ fn emit_change(sk: Sock, socket: &mut Socket, old: u8, new: u8) {
         error: sockets::load::<i32>(sk, offset!(error)),
         local: [0; 16],
         shutdown: sockets::load::<u8>(sk, offset!(shutdown)),
-        reserved: [0; 7],
+        reserved: [0; 3],
+        unseen_bytes: if is_closing { transfers::unseen(sk, socket, 0) } else { 0 },
     };
     sockets::local_address(sk, &mut change.local);
     entry.write(change);

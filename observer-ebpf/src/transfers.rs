@@ -128,7 +128,7 @@ fn record(sk: Sock, socket: &mut Socket, bits: u8, task: Task, way: u8, result: 
 /// Bytes that left the receive queue since the last receive without a call that this program sees: a `splice` out of
 /// the socket, or a receive by a process that is not watched.
 #[inline(always)]
-fn unseen(sk: Sock, socket: &mut Socket, bytes: u32) -> u32 {
+pub fn unseen(sk: Sock, socket: &mut Socket, bytes: u32) -> u32 {
     let Some(copied) = sockets::copied(sk) else {
         return 0;
     };
@@ -136,10 +136,12 @@ fn unseen(sk: Sock, socket: &mut Socket, bytes: u32) -> u32 {
     let first = socket.copied_known == 0;
     socket.copied = copied;
     socket.copied_known = 1;
+    if first || unseen == 0 || unseen > u32::MAX / 2 {
+        return 0;
+    }
     // The sequence number counts a FIN as one byte, and a receive may take it together with the last bytes
     // (`tcp_recvmsg_locked`): the end of the stream is no byte unseen.
-    let is_fin = unseen == 1 && sockets::load::<u8>(sk, offset!(shutdown)) & RCV_SHUTDOWN != 0;
-    if first || bytes == 0 || is_fin || unseen > u32::MAX / 2 { 0 } else { unseen }
+    unseen - u32::from(sockets::load::<u8>(sk, offset!(shutdown)) & RCV_SHUTDOWN != 0)
 }
 
 #[inline(always)]

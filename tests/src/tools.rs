@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 
 use crate::agent::{Finished, finish};
@@ -56,4 +56,13 @@ impl Certificate {
         fs::write(&made.key, signing_key.serialize_pem())?;
         Ok(made)
     }
+}
+
+/// Compiles a program of `tests/programs` with these flags into `folder`.
+pub fn compile(source: &str, flags: &[&str], folder: &Path) -> Result<PathBuf> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(source);
+    let program = folder.join(source.file_stem().context("a file's name")?);
+    let compiled = finish(Command::new("cc").args(flags).arg("-o").arg(&program).arg(&source))?;
+    ensure!(compiled.code == Some(0), "cc {}: {}", source.display(), compiled.stderr);
+    Ok(program)
 }

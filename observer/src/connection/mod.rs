@@ -276,6 +276,7 @@ impl Connection {
     pub fn state(&mut self, change: &StateChange, moments: &mut Vec<Moment>) -> bool {
         let StateChange { new, time_ns, .. } = *change;
         self.follow(Layer::Socket, change.sequence);
+        self.account_for_unseen(change.unseen_bytes, moments);
         match new {
             TcpState::CloseWait => {
                 self.peer_closed = true;
@@ -418,6 +419,20 @@ impl Connection {
         self.turn = Some(side);
     }
 
+    /// The gateway closes, and has taken bytes by a way that no hook sees.
+    fn account_for_unseen(&mut self, bytes: u32, moments: &mut Vec<Moment>) {
+        if bytes == 0 {
+            return;
+        }
+        self.received = self.received.saturating_add(u64::from(bytes));
+        self.lose(Unobserved::UnseenBytes);
+        if !self.exchanges.is_empty() {
+            self.out_of_step = None;
+        }
+        self.end_all(Ending::Lost(Unobserved::UnseenBytes), moments);
+        self.tell_stray(moments);
+    }
+
     fn feed(&mut self, side: Side, piece: Piece<'_>, spans: &mut impl FnMut(Span<'_>), moments: &mut Vec<Moment>) {
         if !self.is_read(side, &piece, moments) {
             return;
@@ -427,6 +442,7 @@ impl Connection {
         match side {
             Side::Request => {
                 if is_new_turn {
+                    self.end_hidden(&piece, moments);
                     self.end_held_request(&piece.input, moments);
                     self.end_blurred_response(moments);
                     self.end_copied(moments);

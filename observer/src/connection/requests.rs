@@ -124,6 +124,18 @@ impl Connection {
         }
     }
 
+    /// Calls that hide their bytes tell of one exchange a turn.
+    pub(super) fn end_hidden(&mut self, piece: &Piece<'_>, moments: &mut Vec<Moment>) {
+        const HIDDEN: Unobserved = Unobserved::UnsampledCall;
+        let is_answered =
+            self.exchanges.front().is_some_and(|open| open.flaw == Some(HIDDEN) && open.response.bytes > 0);
+        if is_answered && (piece.hidden_for == HIDDEN || piece.input.begins_like_a_request()) {
+            self.end_all(Ending::Lost(HIDDEN), moments);
+            self.requests.restart();
+            self.responses.restart();
+        }
+    }
+
     fn request_ended(&mut self, moments: &mut Vec<Moment>) {
         let Some(open) = self.exchanges.back_mut() else { return };
         open.request.is_complete = true;

@@ -248,6 +248,8 @@ pub struct StateChange {
     pub error: i32,
     /// The socket was closed altogether, not only its sending side shut down.
     pub is_closed: bool,
+    /// Bytes that left the receive queue unseen before the gateway closed.
+    pub unseen_bytes: u32,
 }
 
 /// States of a TCP socket, as far as they matter here (`include/net/tcp_states.h`).
@@ -359,6 +361,7 @@ impl StateChange {
             local: [0; 16],
             error: 0,
             is_closed: true,
+            unseen_bytes: 0,
         }
     }
 

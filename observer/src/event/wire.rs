@@ -325,6 +325,7 @@ fn state_change(record: record::StateChange) -> StateChange {
         local: record.local,
         error: record.error,
         is_closed: record.shutdown == SHUTDOWN_MASK,
+        unseen_bytes: record.unseen_bytes,
     }
 }
 
@@ -343,7 +344,8 @@ fn state_record(state: &StateChange) -> record::StateChange {
         error: state.error,
         local: state.local,
         shutdown: if state.is_closed { SHUTDOWN_MASK } else { 0 },
-        reserved: [0; 7],
+        reserved: [0; 3],
+        unseen_bytes: state.unseen_bytes,
     }
 }
 

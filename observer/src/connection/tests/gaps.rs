@@ -1,7 +1,7 @@
 //! Records that never came, and connections met in the middle.
 
 use super::wire::{Wire, get, ok};
-use crate::event::{Data, Direction, Origin, Role};
+use crate::event::{Call, Data, Direction, Origin, Role};
 
 #[test]
 fn a_lost_request_leaves_a_stray_and_the_next_is_in_step() {
@@ -68,6 +68,31 @@ fn bytes_that_left_the_socket_unseen_are_their_own_reason() {
     let data = wire.data(2, Direction::Received, 10);
     wire.call(Data { offset: data.offset + 20, unseen_bytes: 20, sample: b"0123456789", ..data });
     assert_eq!(wire.over(), ["POST /a 40+0 bytes 1-1 ms: unobserved unseen_bytes"]);
+}
+
+#[test]
+fn bytes_that_left_the_socket_unseen_before_the_gateway_closed_are_that_reason_too() {
+    let mut wire = Wire::client();
+    wire.reads(1, "POST /a HTTP/1.1\r\nContent-Length: 30\r\n\r\n");
+    wire.writes(2, ok(""));
+    wire.closes_with_unseen(3, 30);
+    assert_eq!(wire.over(), ["POST /a 40+38 bytes 1-2 ms: unobserved unseen_bytes"]);
+}
+
+#[test]
+fn calls_that_hide_their_bytes_tell_of_one_exchange_a_turn() {
+    let mut wire = Wire::client();
+    for at_ms in [1, 3, 5] {
+        for (direction, at_ms) in [(Direction::Received, at_ms), (Direction::Sent, at_ms + 1)] {
+            wire.call(Data { call: Call::Unsampled, ..wire.data(at_ms, direction, 40) });
+        }
+    }
+    wire.reads(7, get("/a"));
+    wire.writes(8, ok(""));
+    wire.client_closes(9);
+    let over = wire.over();
+    assert_eq!(over.len(), 4, "{over:?}");
+    assert!(over[..3].iter().all(|line| line.ends_with("unobserved unsampled_call")), "{over:?}");
 }
 
 #[test]
@@ -159,7 +184,7 @@ fn records_of_a_scanned_connection_are_numbered_from_the_first_that_comes() {
 fn a_malformed_answer_loses_what_is_open() {
     let mut wire = Wire::client();
     wire.reads(1, get("/a") + &get("/b") + &get("/c"));
-    wire.writes(2, "HTTP/1.1 2O0 OK\r\n\r\nand its body");
+    wire.writes(2, "HTTP/1.x 200 OK\r\n\r\nand its body");
     wire.writes(3, ok(""));
     wire.writes(4, ok(""));
     let over = wire.over();

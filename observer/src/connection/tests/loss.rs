@@ -53,6 +53,7 @@ fn closed(sequence: u32, old: TcpState, is_closed: bool) -> StateChange {
         local: [0; 16],
         error: 0,
         is_closed,
+        unseen_bytes: 0,
     }
 }
 

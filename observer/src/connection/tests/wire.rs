@@ -123,10 +123,21 @@ impl Wire {
         self.turns_from(at_ms, TcpState::Close, TcpState::Close, true)
     }
 
+    /// The gateway closes, and so many bytes have left the socket since its last receive.
+    pub fn closes_with_unseen(&mut self, at_ms: u64, unseen_bytes: u32) {
+        let change = self.change(at_ms, TcpState::Established, TcpState::FinWait, true);
+        self.connection.state(&StateChange { unseen_bytes, ..change }, &mut self.moments);
+    }
+
     fn turns_from(&mut self, at_ms: u64, old: TcpState, new: TcpState, is_closed: bool) -> bool {
+        let change = self.change(at_ms, old, new, is_closed);
+        self.connection.state(&change, &mut self.moments)
+    }
+
+    fn change(&mut self, at_ms: u64, old: TcpState, new: TcpState, is_closed: bool) -> StateChange {
         let sequence = self.sequence;
         self.sequence += 1;
-        let change = StateChange {
+        StateChange {
             time_ns: at_ms * MS,
             socket: 1,
             sequence,
@@ -136,8 +147,8 @@ impl Wire {
             local: [0; 16],
             error: 0,
             is_closed,
-        };
-        self.connection.state(&change, &mut self.moments)
+            unseen_bytes: 0,
+        }
     }
 
     /// The client's FIN, then the gateway's close.

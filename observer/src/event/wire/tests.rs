@@ -108,6 +108,7 @@ fn the_other_events_survive_encoding() {
         local: [1; 16],
         error: 111,
         is_closed: true,
+        unseen_bytes: 5,
     }));
 }
 

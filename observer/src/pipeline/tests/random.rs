@@ -133,7 +133,18 @@ fn state() -> impl Strategy<Value = Event<'static>> {
     let tcp = || prop_oneof![any::<u8>(), 1..12_u8].prop_map(TcpState::from);
     (socket(), tcp(), tcp(), any::<bool>(), any::<u32>()).prop_map(|(socket, old, new, is_closed, sequence)| {
         let (local, local_port, error) = ([0; 16], 80, 0);
-        Event::State(StateChange { time_ns: 0, socket, sequence, old, new, local_port, local, error, is_closed })
+        Event::State(StateChange {
+            time_ns: 0,
+            socket,
+            sequence,
+            old,
+            new,
+            local_port,
+            local,
+            error,
+            is_closed,
+            unseen_bytes: 0,
+        })
     })
 }
 

@@ -213,6 +213,7 @@ impl Script {
             local,
             error,
             is_closed,
+            unseen_bytes: 0,
         }));
     }
 

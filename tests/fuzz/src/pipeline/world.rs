@@ -245,8 +245,18 @@ impl World {
             state.sequence += 1;
             if !(is_lost && way == Way::AsTold) {
                 let (local, local_port) = ([10, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 40_000 + slot as u16);
-                let change =
-                    StateChange { time_ns, socket, sequence, old, new, local_port, local, error: 0, is_closed };
+                let change = StateChange {
+                    time_ns,
+                    socket,
+                    sequence,
+                    old,
+                    new,
+                    local_port,
+                    local,
+                    error: 0,
+                    is_closed,
+                    unseen_bytes: 0,
+                };
                 self.pipeline.handle(&Event::State(change));
                 state.connection.state(&change, &mut self.moments);
                 self.moments.drain(..).for_each(|moment| self.traffic.take(&moment));

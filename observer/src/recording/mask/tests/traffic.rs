@@ -137,6 +137,7 @@ impl Recorded {
             local: [10, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
             error: 0,
             is_closed,
+            unseen_bytes: 0,
         };
         self.push(&Event::State(change));
     }
