@@ -287,6 +287,11 @@ impl Exchange {
         self.response.head.as_ref().map(|head| head.status)
     }
 
+    /// Whether the request asks for another protocol, as far as is known.
+    pub fn asks_for_upgrade(&self) -> bool {
+        self.request.head.as_ref().is_none_or(|head| head.header("upgrade").is_some() || head.method() == "CONNECT")
+    }
+
     /// The request's method, empty as long as it is not known.
     pub fn method(&self) -> &str {
         self.request.head.as_ref().map_or("", |head| head.method())
@@ -310,6 +315,9 @@ impl Exchange {
     /// Of an upstream's exchange what its answer tells.
     pub fn answer(&self) -> Answer {
         let head = self.response.head.as_deref();
+        if head.is_some_and(rules::is_answer_refused) {
+            return Answer::default();
+        }
         Answer {
             header_ns: self.response.head_ns,
             status: head.map_or(0, |head| head.status),

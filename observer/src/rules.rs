@@ -188,6 +188,7 @@ pub fn culprit(exchange: &Exchange, status: u16, rule: Option<Rule>, ending: End
             return Some(Culprit::Client);
         }
         Some(Rule::ClosedUnanswered) => return Some(Culprit::Gateway),
+        Some(Rule::Withheld) => return Some(Culprit::Upstream),
         Some(Rule::Simple) | None => {}
     }
     let last = exchange.tries().next_back();
@@ -254,16 +255,49 @@ fn has_bad_line(head: &Head) -> bool {
 
 fn is_field_bad(line: &[u8]) -> bool {
     let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
-    name.iter().any(|&byte| byte <= b' ' || byte == 0x7f) || line.contains(&0)
+    name.is_empty() || name.iter().any(|&byte| byte <= b' ' || byte == 0x7f) || line.contains(&0)
 }
 
 fn is_target_bad(target: &str) -> bool {
     let is_absolute = target.split_once("://").is_some_and(|(scheme, _)| !scheme.is_empty() && !scheme.contains('/'));
-    if !target.starts_with('/') && !is_absolute {
+    if !target.starts_with('/') && !is_absolute || is_absolute && is_authority_bad(target) {
         return true;
     }
     let path = target.split(['?', '#']).next().unwrap_or_default();
     has_bad_escape(path) || climbs_above_root(path)
+}
+
+/// The host of an absolute target, and its port (the states `sw_host` and `sw_port`, and `ngx_http_validate_host`).
+fn is_authority_bad(target: &str) -> bool {
+    let authority = target.split_once("://").map_or("", |(_, rest)| rest);
+    let authority = authority.split(['/', '?']).next().unwrap_or_default();
+    if let Some(literal) = authority.strip_prefix('[') {
+        return !literal.contains(']');
+    }
+    let (host, port) = authority.split_once(':').unwrap_or((authority, ""));
+    let is_host = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
+    host.is_empty() || !host.bytes().all(is_host) || !port.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// An upstream's head that nginx answers by 502 (`ngx_http_proxy_process_header`).
+pub fn is_answer_refused(head: &Head) -> bool {
+    head.lines().skip(1).any(is_field_bad)
+}
+
+/// Whether a response begins with a status line (`ngx_http_parse_status_line`); one that has not come to its end may.
+pub fn may_begin_a_status_line(bytes: &[u8]) -> bool {
+    const START: &[u8] = b"HTTP/";
+    let line = &bytes[..memchr::memchr(b'\n', bytes).unwrap_or(bytes.len())];
+    if line.len() == bytes.len() {
+        return START.starts_with(line) || line.starts_with(START);
+    }
+    if !line.starts_with(START) {
+        return false;
+    }
+    let Some(space) = memchr::memchr(b' ', line) else { return false };
+    let status = line[space..].trim_ascii_start();
+    let digits = status.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    digits == 3 && matches!(status.get(3), None | Some(b' ' | b'.' | b'\r'))
 }
 
 fn has_bad_escape(path: &str) -> bool {

@@ -39,6 +39,8 @@ pub enum Rule {
     Simple,
     /// 444: the gateway closed without an answer (`return 444`).
     ClosedUnanswered,
+    /// The upstream's: its answer broke off before a byte of it was passed on (`ngx_http_upstream_process_request`).
+    Withheld,
 }
 
 impl Rule {
@@ -52,6 +54,7 @@ impl Rule {
             Rule::BodyTimeout => "body_timeout",
             Rule::Simple => "http_0_9",
             Rule::ClosedUnanswered => "closed_unanswered",
+            Rule::Withheld => "answer_withheld",
         }
     }
 
@@ -62,6 +65,7 @@ impl Rule {
             Rule::ClosedWaiting => 499,
             Rule::HeadTimeout | Rule::BodyTimeout => 408,
             Rule::ClosedUnanswered => 444,
+            Rule::Withheld => answered_by(exchange).unwrap_or_default(),
         }
     }
 }
@@ -113,6 +117,7 @@ impl Verdict {
                 (false, ..) => inferred(Rule::HeadTimeout, exchange),
                 (true, false, _) if has_timed_out(exchange) => inferred(Rule::BodyTimeout, exchange),
                 (true, _, false) => inferred(Rule::ClosedUnanswered, exchange),
+                (true, _, true) if answered_by(exchange).is_some() => inferred(Rule::Withheld, exchange),
                 (true, _, true) => Verdict::Unobserved(Unobserved::OutOfStep),
             },
         }
@@ -122,6 +127,11 @@ impl Verdict {
 /// The gateway closed a while after the last byte that it read, or had begun to read the body: `return 444` comes before.
 fn has_timed_out(exchange: &Exchange) -> bool {
     exchange.body_reads.has_own_calls || exchange.ended_ns().saturating_sub(exchange.request.last_ns) >= TIMEOUT_NS_MIN
+}
+
+/// The status of the upstream's answer.
+fn answered_by(exchange: &Exchange) -> Option<u16> {
+    exchange.tries().next_back().map(|attempt| attempt.answer.status).filter(|&status| status != 0)
 }
 
 fn inferred(rule: Rule, exchange: &Exchange) -> Verdict {
@@ -186,6 +196,17 @@ mod tests {
         let mut whole = exchange(GET, None);
         whole.request.is_complete = true;
         assert_eq!(Verdict::of(&whole, Ending::ByGateway), counted(444, Some(Rule::ClosedUnanswered)));
+    }
+
+    #[test]
+    fn an_answer_that_the_gateway_withheld_has_the_upstreams_status() {
+        let mut withheld = exchange(GET, None);
+        withheld.request.is_complete = true;
+        withheld.attempts.push(attempt());
+        assert_eq!(Verdict::of(&withheld, Ending::ByGateway), Verdict::Unobserved(Unobserved::OutOfStep));
+        withheld.attempts[0].path = Some("/".into());
+        withheld.attempts[0].answer.status = 203;
+        assert_eq!(Verdict::of(&withheld, Ending::ByGateway), counted(203, Some(Rule::Withheld)));
     }
 
     #[test]

@@ -52,7 +52,11 @@ impl Connection {
     fn response_head(&mut self, number: u64, head: Box<Head>, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
         let is_end_known = !self.requests.may_have_ended();
         let Some(open) = self.exchange_mut(number) else { return };
-        let framing = head.response_framing(open.method());
+        let framing = match head.response_framing(open.method()) {
+            // One that was not asked for switches nothing.
+            Framing::Tunnel if head.status == 101 && !open.asks_for_upgrade() => Framing::UntilClose,
+            framing => framing,
+        };
         let (is_interim, closes) = (head.is_interim(), head.close);
         open.response.head_bytes += head.bytes();
         if !is_interim {
@@ -109,6 +113,7 @@ impl Connection {
             && let Some(open) = self.exchange_mut(number)
             && let Some(head) = &open.response.head
             && head.response_framing(open.method()) == Framing::UntilClose
+            && !head.keep_alive
         {
             open.response.last_ns = open.response.last_ns.max(closed_ns);
         }
@@ -141,13 +146,12 @@ impl Connection {
     /// The answer to a request of HTTP/0.9 is bare, and so is one that nginx passes on from an upstream whose answer does
     /// not begin like HTTP (`ngx_http_proxy_process_status_line`).
     fn begin_simple_response(&mut self, input: &Input<'_>, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
-        const START: &[u8] = b"HTTP/1.";
         let Some(number) = self.current_response() else { return };
         let Some(open) = self.exchange_mut(number) else { return };
         if open.request.head.is_none() || open.response.bytes > 0 {
             return;
         }
-        let is_http = input.known().len() < START.len() || input.begins_with(START);
+        let is_http = rules::may_begin_a_status_line(input.known());
         if !is_http && !open.is_simple() {
             open.response.is_bare = true;
             open.response.head_ns = Some(time_ns);

@@ -148,8 +148,8 @@ impl Head {
             Side::Request => {
                 let mut request = httparse::Request::new(&mut []);
                 match lenient().parse_request_with_uninit_headers(&mut request, text, lines) {
-                    Err(httparse::Error::Version) => return Head::parse_later_minor(text),
-                    parsed => parsed?,
+                    Err(error) => return Head::parse_odd(side, text, error),
+                    Ok(parsed) => parsed,
                 };
                 head.method = place(text, request.method.unwrap_or_default().as_bytes());
                 head.target = place(text, request.path.unwrap_or_default().as_bytes());
@@ -158,7 +158,9 @@ impl Head {
             }
             Side::Response => {
                 let mut response = httparse::Response::new(&mut []);
-                lenient().parse_response_with_uninit_headers(&mut response, text, lines)?;
+                if let Err(error) = lenient().parse_response_with_uninit_headers(&mut response, text, lines) {
+                    return Head::parse_odd(side, text, error);
+                }
                 head.status = response.code.unwrap_or(0);
                 head.minor = response.version.unwrap_or(1);
                 response.headers
@@ -168,19 +170,26 @@ impl Head {
         Ok(head)
     }
 
-    /// nginx takes any minor version of HTTP/1 above 1 for 1 (`ngx_http_parse_request_line`), the parser none.
-    fn parse_later_minor(text: &[u8]) -> Result<Self, Malformed> {
-        const VERSION: &[u8] = b" HTTP/1.";
-        let line = &text[..memchr::memchr(b'\n', text).unwrap_or(text.len())];
-        let minor = memchr::memmem::rfind(line, VERSION).map(|at| at + VERSION.len());
-        match minor {
-            Some(at) if matches!(line.get(at), Some(b'2'..=b'9')) => {
-                let mut text = Zeroizing::new(text.to_vec());
-                text[at] = b'1';
-                Head::parse(Side::Request, &text)
-            }
-            _ => Err(Malformed(httparse::Error::Version)),
+    /// nginx takes any minor version of HTTP/1 above 1 for 1, and spaces behind that of a request
+    /// (`ngx_http_parse_request_line`, `ngx_http_parse_status_line`); the parser neither.
+    fn parse_odd(side: Side, text: &[u8], error: httparse::Error) -> Result<Self, Malformed> {
+        const VERSION: &[u8] = b"HTTP/1.";
+        let line = text[..memchr::memchr(b'\n', text).unwrap_or(text.len())].trim_ascii_end();
+        let at = match side {
+            Side::Request => memchr::memmem::rfind(line, VERSION).filter(|&at| at > 0 && line[at - 1] == b' '),
+            Side::Response => line.starts_with(VERSION).then_some(0),
+        };
+        let Some(at) = at else { return Err(Malformed(error)) };
+        let (minor, mut usual) = (at + VERSION.len(), Zeroizing::new(text.to_vec()));
+        if matches!(line.get(minor), Some(b'2'..=b'9')) {
+            usual[minor] = b'1';
         }
+        let spaces = text[line.len()..].iter().take_while(|&&byte| byte == b' ').count();
+        if side == Side::Request {
+            // As many before the version instead.
+            usual[at..line.len() + spaces].rotate_right(spaces);
+        }
+        if *usual == text { Err(Malformed(error)) } else { Head::parse(side, &usual) }
     }
 
     /// A request line without a version and with its line end (HTTP/0.9): a whole head. None if it is no such line.

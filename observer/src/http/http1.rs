@@ -123,6 +123,8 @@ enum Chunk {
     Size { value: u64, digits: u32 },
     /// Behind the digits, up to the line's end.
     Extension { value: u64 },
+    /// Behind the carriage return at a size line's end.
+    SizeReturn { value: u64 },
     /// In a chunk's data.
     Data(u64),
     /// In the line end behind a chunk's data.
@@ -309,7 +311,12 @@ impl Reader {
             State::Chunked(Chunk::Size { .. }) => Kind::ChunkSize,
             State::Length(_) | State::Chunked(Chunk::Data(_)) | State::UntilClose => Kind::Body,
             State::Chunked(
-                Chunk::Extension { .. } | Chunk::DataEnd | Chunk::TrailerStart | Chunk::Trailer | Chunk::LastReturn,
+                Chunk::Extension { .. }
+                | Chunk::SizeReturn { .. }
+                | Chunk::DataEnd
+                | Chunk::TrailerStart
+                | Chunk::Trailer
+                | Chunk::LastReturn,
             ) => Kind::ChunkLine,
             State::Simple => Kind::Simple,
             State::Blurred { chunked: true, .. } => Kind::LastChunk,
@@ -457,7 +464,8 @@ impl Reader {
                 None
             }
             Step::End => Some(self.finish()),
-            Step::Bad => self.blur(true, false),
+            // What follows is no chunk either, whatever it looks like.
+            Step::Bad => self.blur(false, false),
         }
     }
 }
@@ -476,10 +484,13 @@ fn next(chunk: Chunk, byte: u8) -> Step {
             Step::Go(Chunk::Size { value: value << 4 | u64::from(digit), digits: digits + 1 })
         }
         (Chunk::Size { digits: 0, .. }, _) => Step::Bad,
-        (Chunk::Size { value, .. } | Chunk::Extension { value }, b'\n') => {
+        (Chunk::Size { value, .. } | Chunk::Extension { value } | Chunk::SizeReturn { value }, b'\n') => {
             Step::Go(if value == 0 { Chunk::TrailerStart } else { Chunk::Data(value) })
         }
-        (Chunk::Size { value, .. }, b'\r' | b';' | b' ' | b'\t') => Step::Go(Chunk::Extension { value }),
+        // nginx takes no carriage return within the line (`ngx_http_parse_chunked`).
+        (Chunk::Size { value, .. } | Chunk::Extension { value }, b'\r') => Step::Go(Chunk::SizeReturn { value }),
+        (Chunk::SizeReturn { .. }, _) => Step::Bad,
+        (Chunk::Size { value, .. }, b';' | b' ' | b'\t') => Step::Go(Chunk::Extension { value }),
         (Chunk::Size { .. }, _) => Step::Bad,
         (Chunk::Extension { value }, _) => Step::Go(Chunk::Extension { value }),
         (Chunk::DataEnd, b'\r') => Step::Go(Chunk::DataEnd),

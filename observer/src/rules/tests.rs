@@ -24,6 +24,10 @@ fn a_head_that_nginx_does_not_take_has_no_route() {
         "GET / HTTP/1.1\r\nHost: a\r\nX : b\r\n\r\n",
         "GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET /a/../../b HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET http://u:p@a/b HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET http:///b HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET http://a:b/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n",
     ] {
@@ -37,6 +41,8 @@ fn a_head_that_nginx_does_not_take_has_no_route() {
 #[test]
 fn a_route_may_answer_a_good_head_with_the_same_status() {
     for head in [
+        "GET http://[::1]:80/a HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET HTTP://A.b-c:80?d HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET /a/../b%20c?d=%zz HTTP/1.1\r\nHost: a:80\r\n\r\n",
         "GET / HTTP/1.0\r\n\r\n",
         "GET http://a/b HTTP/1.1\r\nHost: a\r\nX-Odd:b\r\n\r\n",
@@ -162,4 +168,33 @@ fn a_redirect_from_the_upstream_was_a_try() {
     let mut first = attempt("/a", 1, 5, 200);
     first.answer.is_redirect = true;
     assert_eq!(tries(200, vec![first, attempt("/b", 6, 9, 200)]), [1, 6]);
+}
+
+#[test]
+fn what_does_not_begin_with_a_status_line_is_told_once_its_line_is_whole() {
+    for line in [
+        "HTTP/1.1 99 x\r\n",
+        "HTTP/1.1 1000 x\r\n",
+        "HTTP/1.1 2O0 OK\r\n",
+        "HTTP/1.1 200OK\r\n",
+        "ICY 200 OK\r\n",
+        "\r\n",
+    ] {
+        assert!(!may_begin_a_status_line(line.as_bytes()), "{line:?}");
+    }
+    for line in
+        ["HTTP/1.1 200\r\n", "HTTP/1.1 200 \n", "HTTP/1.9  403.1 x\r\n", "HTTP/2.0 200 OK\r\n", "HTTP/1.1 2O", "HT", ""]
+    {
+        assert!(may_begin_a_status_line(line.as_bytes()), "{line:?}");
+    }
+    assert!(!may_begin_a_status_line(b"plain text"));
+}
+
+#[test]
+fn an_upstreams_head_with_a_bad_line_is_no_answer() {
+    let answer = |line: &str| {
+        let exchange = answered("GET / HTTP/1.1\r\nHost: a\r\n\r\n", &format!("HTTP/1.1 200 OK\r\n{line}\r\n\r\n"));
+        exchange.answer().status
+    };
+    assert_eq!((answer("X: a"), answer("X : a"), answer("X: a\r\n b")), (200, 0, 0));
 }

@@ -140,6 +140,19 @@ fn a_later_minor_version_is_taken_for_1() {
     assert!(Head::parse(Side::Request, b"GET / HTTP/1.x\r\nHost: a\r\n\r\n").is_err());
 }
 
+#[test]
+fn spaces_behind_the_version_and_a_later_minor_version_of_an_answer_are_taken_as_nginx_takes_them() {
+    for text in
+        ["GET    /a/    HTTP/1.1   \r\nHost: a\r\n\r\n", "GET /a/ HTTP/1.1 \nHost: a\n\n", "GET /a/ HTTP/1.3  \r\n\r\n"]
+    {
+        let head = request(text);
+        assert_eq!((head.method(), head.path(), head.bytes()), ("GET", "/a/", text.len() as u64), "{text:?}");
+    }
+    assert!(Head::parse(Side::Request, b"GET / HTTP/1.1 x\r\nHost: a\r\n\r\n").is_err());
+    assert_eq!(Head::parse(Side::Response, b"HTTP/1.9 203 OK\r\n\r\n").unwrap().status, 203);
+    assert!(Head::parse(Side::Response, b"HTTP/1.x 200 OK\r\n\r\n").is_err());
+}
+
 mod usual {
     use proptest::prelude::*;
 

@@ -174,3 +174,13 @@ fn a_request_without_a_version_ends_with_its_line_however_its_bytes_come() {
         assert_eq!((head.target(), *left), ("/a", 11), "cut at {cut}");
     }
 }
+
+#[test]
+fn chunks_that_are_none_do_not_end_with_what_looks_like_the_last_one() {
+    for body in ["5;a\rb\r\nhello\r\n0\r\n\r\n", "-1\r\nhello\r\n0\r\n\r\n", "3\r\nhello\r\n0\r\n\r\n"] {
+        let mut reader = Reader::new(Side::Request);
+        let text = format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
+        read_all(&mut reader, &[known(text.as_bytes())]);
+        assert!(reader.is_blurred() && !reader.may_have_ended(), "{body:?}");
+    }
+}
