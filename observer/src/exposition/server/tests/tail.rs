@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::harness::{Served, Setup, connect, exchange, served};
 use crate::exposition::auth::{Role, add};
-use crate::tail::{Entry, READERS_MAX};
+use crate::tail::{Entry, Line, QUEUE, READERS_MAX, TEXT_BYTES_MAX};
 
 struct Case {
     served: Served,
@@ -92,6 +92,33 @@ fn lines_come_as_exchanges_end_and_readers_that_leave_make_room() {
         assert!(Instant::now() < deadline, "somebody still listens");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+#[test]
+fn a_reader_that_pauses_is_told_what_it_lost_and_the_metrics_too() {
+    let case = case();
+    let mut reader = listen(&case, "");
+    // Far more than the kernel keeps for a connection that nobody reads (some MiB by tcp_wmem), and the queue.
+    let entry = Entry { path: "a".repeat(TEXT_BYTES_MAX), ..Entry::default() };
+    const PIECES: usize = 40;
+    for _ in 0..PIECES {
+        case.served.tail.send(vec![entry.clone(); 1000]);
+    }
+    let (mut told, mut lost) = (0, 0);
+    while told + lost < PIECES * 1000 {
+        let mut line = String::new();
+        assert_ne!(reader.read_line(&mut line).unwrap(), 0, "the stream ended after {told}, and {lost} lost");
+        match line.starts_with('{').then(|| serde_json::from_str(&line).unwrap()) {
+            Some(Line::Entry(_)) => told += 1,
+            Some(Line::Lost { lost: more }) => lost += usize::try_from(more).unwrap(),
+            // Chunks' sizes and ends.
+            None => {}
+        }
+    }
+    assert!(lost > 0 && told >= QUEUE, "{told} and {lost}");
+    let families = case.served.metrics.registry().gather();
+    let metric = families.iter().find(|family| family.name() == "observer_tail_lost_total").unwrap();
+    assert_eq!(metric.get_metric()[0].get_counter().get_value(), lost as f64);
 }
 
 #[test]
