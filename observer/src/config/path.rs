@@ -56,7 +56,8 @@ fn push_literal(out: &mut String, byte: u8) {
 }
 
 fn is_normal(path: &[u8]) -> bool {
-    !path.contains(&b'%') && !path.windows(2).any(|pair| matches!(pair, b"//" | b"/."))
+    let is_followed_well = |slash: usize| !matches!(path.get(slash + 1), Some(b'/' | b'.'));
+    memchr::memchr(b'%', path).is_none() && memchr::memchr_iter(b'/', path).all(is_followed_well)
 }
 
 /// Value of the percent-encoded byte that starts at `at`.

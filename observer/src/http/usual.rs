@@ -26,9 +26,25 @@ pub enum StartLine<'a> {
     },
 }
 
+/// Bytes that are looked at together.
+const LANES: usize = 16;
+
+/// Letters, digits, `-` and `_`: what names of fields consist of.
+const IN_NAMES: [bool; 256] = {
+    let (mut is_in, mut byte) = ([false; 256], 0);
+    while byte < is_in.len() {
+        is_in[byte] = (byte as u8).is_ascii_alphanumeric() || matches!(byte as u8, b'-' | b'_');
+        byte += 1;
+    }
+    is_in
+};
+
 /// Reads a complete head and tells its fields, names and values, in their order. `None` if it is not of the usual form; what
 /// was told of its fields until then counts for nothing.
 pub fn read<'a>(side: Side, text: &'a [u8], mut field: impl FnMut(&'a [u8], &'a [u8])) -> Option<StartLine<'a>> {
+    if !is_plain(text) {
+        return None;
+    }
     let (line, mut rest) = line(text)?;
     let start = match side {
         Side::Request => request_line(line)?,
@@ -39,20 +55,42 @@ pub fn read<'a>(side: Side, text: &'a [u8], mut field: impl FnMut(&'a [u8], &'a 
         if line.is_empty() {
             return behind.is_empty().then_some(start);
         }
-        let colon = memchr::memchr(b':', line)?;
-        let (name, value) = (&line[..colon], &line[colon + 1..]);
-        if colon == 0 || !all(name, is_name) || !all(value, |byte| byte == b'\t' || is_printable(byte)) {
+        let colon = line.iter().position(|&byte| !IN_NAMES[usize::from(byte)])?;
+        if colon == 0 || line[colon] != b':' {
             return None;
         }
-        field(name, value);
+        field(&line[..colon], &line[colon + 1..]);
         rest = behind;
     }
 }
 
-/// The first line, without its end, and what is behind it.
+/// Whether all bytes are printable ASCII or tabs, but for CR and LF, which come as pairs alone.
+fn is_plain(text: &[u8]) -> bool {
+    let fits = |before: u8, byte: u8| {
+        let is_allowed = matches!(byte, b' '..=b'~' | b'\t' | b'\r' | b'\n');
+        is_allowed & ((before == b'\r') == (byte == b'\n'))
+    };
+    let (Some((first, behind)), Some((_, before))) = (text.split_first(), text.split_last()) else { return false };
+    let (Some(last), Some(last_before)) = (behind.last_chunk::<LANES>(), before.last_chunk::<LANES>()) else {
+        return false;
+    };
+    let mut is_unfit = [false; LANES];
+    let mut look = |before: &[u8; LANES], bytes: &[u8; LANES]| {
+        for lane in 0..LANES {
+            is_unfit[lane] |= !fits(before[lane], bytes[lane]);
+        }
+    };
+    let chunks = before.as_chunks().0.iter().zip(behind.as_chunks().0);
+    chunks.for_each(|(before, bytes)| look(before, bytes));
+    // What is left, and some of the others once more.
+    look(last_before, last);
+    first.is_ascii_graphic() && is_unfit == [false; LANES]
+}
+
+/// The first line of a plain text, without its end, and what is behind it.
 fn line(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let newline = memchr::memchr(b'\n', text)?;
-    Some((text[..newline].strip_suffix(b"\r")?, &text[newline + 1..]))
+    Some((&text[..newline.checked_sub(1)?], &text[newline + 1..]))
 }
 
 fn request_line(line: &[u8]) -> Option<StartLine<'_>> {
@@ -60,15 +98,14 @@ fn request_line(line: &[u8]) -> Option<StartLine<'_>> {
     let minor = minor(version.strip_prefix(b" ")?)?;
     let space = memchr::memchr(b' ', rest)?;
     let (method, target) = (&rest[..space], &rest[space + 1..]);
-    let is_usual = !method.is_empty() && !target.is_empty() && all(method, |byte| byte.is_ascii_uppercase());
-    (is_usual && all(target, |byte| byte.is_ascii_graphic())).then_some(StartLine::Request { method, target, minor })
+    let is_usual = !method.is_empty() && method.iter().all(u8::is_ascii_uppercase) && !target.is_empty();
+    (is_usual && memchr::memchr2(b' ', b'\t', target).is_none()).then_some(StartLine::Request { method, target, minor })
 }
 
 fn status_line(line: &[u8]) -> Option<StartLine<'_>> {
     let (version, rest) = line.split_first_chunk::<8>()?;
     let (&[b' ', a, b, c], reason) = rest.split_first_chunk::<4>()? else { return None };
-    let is_usual = matches!(reason, [b' ', ..] | []) && all(reason, is_printable);
-    if !is_usual || ![a, b, c].iter().all(u8::is_ascii_digit) {
+    if !matches!(reason, [b' ', ..] | []) || ![a, b, c].iter().all(u8::is_ascii_digit) {
         return None;
     }
     let status = [a, b, c].iter().fold(0, |status, digit| status * 10 + u16::from(digit - b'0'));
@@ -81,17 +118,4 @@ fn minor(version: &[u8]) -> Option<u8> {
         b"HTTP/1.0" => Some(0),
         _ => None,
     }
-}
-
-fn is_name(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
-}
-
-fn is_printable(byte: u8) -> bool {
-    matches!(byte, b' '..=b'~')
-}
-
-/// Looks at all bytes, whatever it finds: so the compiler takes many at once.
-fn all(bytes: &[u8], is_it: impl Fn(u8) -> bool) -> bool {
-    bytes.iter().fold(true, |all, &byte| all & is_it(byte))
 }
