@@ -52,10 +52,7 @@ impl Pipeline {
         for moment in moments.drain(..) {
             match moment {
                 Moment::Begun(_) => self.client_begun(socket),
-                Moment::RequestHead(number) => {
-                    self.speaks_http1(socket);
-                    self.client_waits(socket, number);
-                }
+                Moment::RequestHead(number) => self.client_waits(socket, number),
                 Moment::RequestEnd(_) => {}
                 Moment::ResponseHead(number) => {
                     answered = Some(number);
@@ -82,24 +79,9 @@ impl Pipeline {
             connection.phase = phase;
         }
         if let Some(call) = call {
-            self.client_touched(call);
+            let touch = client_touch(connection, call, || self.pairing.touched(call.thread));
+            self.touch(call.thread, touch);
         }
-    }
-
-    /// A thread that answers one client stays with another's request that it read meanwhile.
-    fn client_touched(&mut self, call: &Data<'_>) {
-        let Some(connection) = self.connections.get(&call.socket) else { return };
-        // Within a head that takes several calls, what was read before them still counts.
-        let oldest = connection.exchanges().next().map(|open| &open.response);
-        let is_within_head = oldest.is_some_and(|response| response.began_ns.is_some() && response.head.is_none());
-        let is_asked = connection.exchanges().any(|open| open.response.head.is_none());
-        let before = self.pairing.touched(call.thread);
-        let touch = match (call.direction, before) {
-            (Direction::Sent, Some(before)) if is_within_head => before,
-            (Direction::Sent, Some(before @ Touch::Client(_))) if !is_asked => before,
-            _ => Touch::Client(call.socket),
-        };
-        self.touch(call.thread, touch);
     }
 
     fn client_begun(&mut self, socket: Cookie) {
@@ -121,6 +103,9 @@ impl Pipeline {
 
     fn client_waits(&mut self, socket: Cookie, number: u64) {
         if let Some(connection) = self.connections.get_mut(&socket) {
+            if !std::mem::replace(&mut connection.is_protocol_told, true) {
+                self.metrics.protocol("http/1");
+            }
             let process = connection.process;
             if let Some(exchange) = connection.exchange_mut(number)
                 && let Some(head) = &exchange.request.head
@@ -284,6 +269,22 @@ impl Pipeline {
                 self.attribution.attribute(&request, Some(&upstream))
             }),
         }
+    }
+}
+
+/// A thread that answers one client stays with another's request that it read meanwhile.
+fn client_touch(connection: &Connection, call: &Data<'_>, before: impl FnOnce() -> Option<Touch>) -> Touch {
+    if call.direction != Direction::Sent {
+        return Touch::Client(call.socket);
+    }
+    // Within a head that takes several calls, what was read before them still counts.
+    let oldest = connection.exchanges().next().map(|open| &open.response);
+    let is_within_head = oldest.is_some_and(|response| response.began_ns.is_some() && response.head.is_none());
+    let is_asked = || connection.exchanges().any(|open| open.response.head.is_none());
+    match before() {
+        Some(before) if is_within_head => before,
+        Some(before @ Touch::Client(_)) if !is_asked() => before,
+        _ => Touch::Client(call.socket),
     }
 }
 

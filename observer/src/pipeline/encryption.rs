@@ -81,15 +81,6 @@ impl Pipeline {
         let told = &mut self.told_unread;
         self.unread_processes.drain().filter(|&process| told.len() < PROCESSES_MAX && told.insert(process)).collect()
     }
-
-    /// A client's connection has its first request's head.
-    pub(super) fn speaks_http1(&mut self, socket: Cookie) {
-        if let Some(connection) = self.connections.get_mut(&socket)
-            && !std::mem::replace(&mut connection.is_protocol_told, true)
-        {
-            self.metrics.protocol("http/1");
-        }
-    }
 }
 
 /// The port that a client's connection came in by.

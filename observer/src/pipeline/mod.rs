@@ -326,13 +326,14 @@ impl Pipeline {
                     }
                     self.upstream_moments(data.socket, data.thread, &mut moments);
                     self.upstream_spoken_to(data);
-                    if data.direction == Direction::Sent {
+                    if data.direction == Direction::Sent && is_fresh {
                         self.upstream_touched(data, is_fresh);
                     }
                 }
                 Role::Client | Role::Listener => self.client_moments(data.socket, Some(data), &mut moments),
             }
-            if self.connections.get(&data.socket).is_some_and(Connection::is_over_unseen) {
+            let may_be_over_unseen = !self.unix.is_empty();
+            if may_be_over_unseen && self.connections.get(&data.socket).is_some_and(Connection::is_over_unseen) {
                 self.forget(data.socket);
             }
         }
