@@ -16,7 +16,7 @@ use super::Bench;
 use super::agent::{Metrics, SETTLED};
 use super::row::{Family, Findings, Outcome, Run, Spec, Unit};
 use super::stage::{Kind, Stage};
-use super::stats::Judge;
+use super::stats::{Judge, estimate};
 use super::wrk::Load;
 use crate::job::{self, Job};
 use crate::signals::{self, Stop};
@@ -42,6 +42,10 @@ const LOADS_MAX: u32 = 60;
 /// The recording's header; the form of the file is told in observer/src/recording/file.rs.
 const HEADER_BYTES: u64 = 96;
 
+/// A large gateway: what one pipeline thread is to follow.
+const WORKERS: f64 = 16.0;
+const REQUESTS_PER_WORKER: f64 = 30_000.0;
+
 /// Services that the attribution tells apart.
 const SERVICES: usize = 200;
 
@@ -65,8 +69,21 @@ fn measure(bench: &Bench) -> Result<Findings> {
         let readings = vec![("cpu_ns", cpu_ns), ("events", events as f64), ("requests", counted)];
         findings.runs.push(Run { round, arm: "replay", readings });
     }
-    findings.measured("replay", findings.each("replay", |run| run.per("cpu_ns", "events") / 1e3));
+    let per_event = findings.each("replay", |run| run.per("cpu_ns", "events") / 1e3);
+    let us = estimate(&per_event).map_or(f64::NAN, |estimate| estimate.median);
+    findings.notes.push(scale(us, events as f64 / requests as f64));
+    findings.measured("replay", per_event);
     Ok(findings)
+}
+
+/// How far one thread goes.
+fn scale(us_per_event: f64, events_per_request: f64) -> String {
+    let (most, wanted) = (1e6 / (us_per_event * events_per_request), WORKERS * REQUESTS_PER_WORKER);
+    format!(
+        "replay: {events_per_request:.1} events a request, so one thread follows {most:.0} requests a second; {WORKERS} \
+         workers with {REQUESTS_PER_WORKER} each make {wanted}, {:.0} % of that",
+        wanted / most * 100.0
+    )
 }
 
 /// Records until there are enough requests, and says how many there were; `None` if the agent cannot record.
@@ -145,6 +162,12 @@ fn count_events(recording: &Path) -> Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_thread_is_compared_with_what_a_large_gateway_does() {
+        let told = scale(0.25, 4.0);
+        assert!(told.contains(" 1000000 requests a second") && told.ends_with("make 480000, 48 % of that"), "{told}");
+    }
 
     #[test]
     fn events_are_counted_up_to_the_closing_zero() {
