@@ -17,6 +17,7 @@ use crate::metrics::{
     self, ConnectionGauge, Culprit, Measured, Metrics, Options, ProcessMetrics, Source, Switches, TargetHealth, Try,
 };
 use crate::pairing::Evidence;
+use crate::tail::Hub;
 use families::{FAMILIES, Family};
 
 /// All families as a page in Markdown, the same on every host.
@@ -65,6 +66,7 @@ fn registry() -> Registry {
     let registry = metrics.registry().clone();
     metrics::register_info(&registry, &[]);
     auth::failures(&registry);
+    Hub::new(&registry);
     registry.register(Box::new(ProcessMetrics::default())).expect("each family is registered once");
     registry
 }

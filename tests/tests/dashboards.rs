@@ -154,6 +154,7 @@ fn watched(stage: &Stage, dialect: &str) -> Result<(Agent, KongAdmin, TempDir, P
     let (recording, alerts) = (deployed("prometheus/recording.yml"), deployed("prometheus/alerts.yml"));
     let rules = format!("rule_files:\n  - {}\n  - {}\n", recording.display(), alerts.display());
     let prometheus = Prometheus::start(&(job(&agent, &token) + &rules))?;
+    check_described(&agent, &token, dialect)?;
     // For observer_auth_failures_total.
     agent.ask(&Request::get("/metrics").header("Authorization", "Bearer wrong").close())?;
     Ok((agent, kong, folder, prometheus))
@@ -176,6 +177,19 @@ fn every_panel_and_every_rule_has_data_in_either_dialect() -> Result<()> {
         }
     }
     stage.end()
+}
+
+/// Every family of the page has its section in docs/metrics.md.
+fn check_described(agent: &Agent, token: &str, dialect: &str) -> Result<()> {
+    let described = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md"))?;
+    let asked = Request::get("/metrics").header("Authorization", &format!("Bearer {token}")).close();
+    let page = String::from_utf8(agent.ask(&asked)?.body)?;
+    let names: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    ensure!(names.len() > 30, "{names:?}");
+    for name in names {
+        ensure!(described.contains(&format!("\n### `{name}`\n")), "{name} ({dialect}) is not in docs/metrics.md");
+    }
+    Ok(())
 }
 
 /// Each rule as Prometheus has loaded it: a recording one has made a series, an alert's left side has data.

@@ -20,11 +20,12 @@ use tempfile::TempDir;
 /// A page's name and its text.
 type Page = (&'static str, &'static str);
 
-const PAGES: [Page; 8] = [
+const PAGES: [Page; 9] = [
     ("configure.md", include_str!("../../docs/configure.md")),
     ("how-it-works.md", include_str!("../../docs/how-it-works.md")),
     ("http.md", include_str!("../../docs/http.md")),
     ("install.md", include_str!("../../docs/install.md")),
+    ("live.md", include_str!("../../docs/live.md")),
     ("metrics.md", include_str!("../../docs/metrics.md")),
     ("prometheus.md", include_str!("../../docs/prometheus.md")),
     ("questions.md", include_str!("../../docs/questions.md")),
@@ -115,7 +116,8 @@ impl Place {
             if here.lines().all(|line| printed.contains(line)) {
                 return Ok(true);
             }
-            let reads = self.last.starts_with("curl ") && !self.last.contains(" -d ");
+            let reads = ["curl ", "observer top "].iter().any(|reader| self.last.starts_with(reader))
+                && !self.last.contains(" -d ");
             ensure!(reads, "not printed");
             let again = self.last.clone();
             self.run(&again)?;

@@ -273,6 +273,13 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     family(
         OWN,
+        "observer_tail_lost_total",
+        "exchanges",
+        "what a reader of `observer tail` was too slow for, over all readers; nothing else lacks them",
+        "",
+    ),
+    family(
+        OWN,
         "observer_auth_failures_total",
         "requests",
         "requests to the observer's own pages, with `--auth-file`",
