@@ -8,4 +8,5 @@ pub mod plugins;
 pub mod server;
 pub mod snapshot;
 mod status;
+mod ui;
 mod watched;

@@ -9,6 +9,7 @@ mod bind;
 mod body;
 mod connection;
 pub(super) mod negotiate;
+mod page;
 mod pages;
 mod tail;
 #[cfg(test)]

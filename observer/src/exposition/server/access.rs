@@ -11,6 +11,7 @@ use warp::http::HeaderMap;
 use warp::http::header::{FORWARDED, HOST, ORIGIN, VIA};
 
 use crate::exposition::listen::Listen;
+use crate::exposition::ui;
 
 /// What holds for every connection of a listener.
 #[derive(Debug, Default)]
@@ -68,13 +69,21 @@ impl Rules {
         }
     }
 
-    /// Whether `path` is served here. `/nginx_status` is nginx's own `internal` page: off the loopback only on request.
+    /// Whether `path` is served here. `/nginx_status` is nginx's own `internal` page, and the page for people is for a
+    /// browser on this host: off the loopback there are both only on request.
     pub(super) fn serves(&self, path: &str) -> bool {
         if self.paths.is_empty() {
-            return self.is_local || path != "/nginx_status";
+            return self.is_local || (path != "/nginx_status" && self.ui(path).is_none());
         }
-        let is_under = |listed: &String| path.strip_prefix(listed.as_str()).is_some_and(|rest| rest.starts_with('/'));
-        self.paths.iter().any(|listed| path == listed || (listed != "/" && is_under(listed)))
+        self.paths.iter().any(|listed| path == listed || (listed != "/" && below(listed, path).is_some()))
+    }
+
+    /// Where the page for people lies if `path` belongs to it, and the rest of the path: at `/ui`, or at a listed path
+    /// that ends so, as a gateway may leave its own prefix before it.
+    pub(super) fn ui<'a>(&self, path: &'a str) -> Option<(&'a str, &'a str)> {
+        let places = self.paths.iter().map(String::as_str).filter(|listed| listed.ends_with(ui::PLACE));
+        let rest = places.chain([ui::PLACE]).find_map(|place| below(place, path))?;
+        Some((&path[..path.len() - rest.len()], rest))
     }
 
     /// Whether reading takes no token.
@@ -155,6 +164,11 @@ pub(super) fn is_forwarded(headers: &HeaderMap) -> bool {
     headers.contains_key(FORWARDED)
         || headers.contains_key(VIA)
         || headers.keys().any(|name| name.as_str() == "x-real-ip" || name.as_str().starts_with("x-forwarded-"))
+}
+
+/// What follows `place` in a path at or below it.
+fn below<'a>(place: &str, path: &'a str) -> Option<&'a str> {
+    path.strip_prefix(place).filter(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn contains(networks: &[IpNet], address: IpAddr) -> bool {

@@ -19,6 +19,7 @@ use super::answer::{Answer, CONTENT_TYPE, OPEN_METRICS_TYPE, gzipped, message, n
 use super::body;
 use super::connection::Answers;
 use super::negotiate;
+use super::page::Page;
 use super::tail;
 use crate::exposition::auth::{Auth, Denied, Role};
 use crate::exposition::health::Health;
@@ -26,6 +27,7 @@ use crate::exposition::plugins::{self, Plugins};
 use crate::exposition::snapshot::Snapshots;
 use crate::exposition::status::status;
 use crate::exposition::text::{self, Format};
+use crate::exposition::ui;
 use crate::metrics::Dialect;
 use crate::tail::Hub;
 
@@ -100,73 +102,21 @@ struct Asked {
 }
 
 impl Asked {
-    /// Whether there is such a page for this client. nginx's status is for this host alone, unless the listener's
-    /// paths list it.
-    fn finds(&self, page: Page<'_>) -> bool {
-        let rules = &self.peer.rules;
-        let is_near = || self.peer.is_local(&self.headers) || rules.lists(&self.path);
-        rules.serves(&self.path) && (page != Page::Status || is_near())
+    /// What lies at its path, if there is such a page for this client. nginx's status is for this host alone, unless the
+    /// listener's paths list it.
+    fn page(&self) -> Option<Page<'_>> {
+        let page = Page::at(&self.path, &self.peer.rules)?;
+        let is_near = || self.peer.is_local(&self.headers) || self.is_listed(page);
+        (self.peer.rules.serves(&self.path) && (page != Page::Status || is_near())).then_some(page)
+    }
+
+    /// Whether the listener's own list opens this very page.
+    fn is_listed(&self, page: Page<'_>) -> bool {
+        self.peer.rules.lists(page.place().unwrap_or(&self.path))
     }
 
     fn is_change(&self) -> bool {
         self.method != Method::GET && self.method != Method::HEAD
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Page<'a> {
-    Root,
-    Ready,
-    Healthy,
-    Metrics,
-    /// The metrics as JSON.
-    Snapshot,
-    /// Exchanges as they end.
-    Tail,
-    /// nginx's `stub_status`.
-    Status,
-    Plugins,
-    /// With its id.
-    Plugin(&'a str),
-}
-
-impl<'a> Page<'a> {
-    fn at(path: &'a str) -> Option<Page<'a>> {
-        match path {
-            "/" => Some(Page::Root),
-            "/ready" => Some(Page::Ready),
-            "/healthy" => Some(Page::Healthy),
-            "/metrics" => Some(Page::Metrics),
-            "/snapshot" => Some(Page::Snapshot),
-            "/tail" => Some(Page::Tail),
-            "/nginx_status" => Some(Page::Status),
-            "/plugins" => Some(Page::Plugins),
-            _ => path.strip_prefix("/plugins/").filter(|id| !id.is_empty() && !id.contains('/')).map(Page::Plugin),
-        }
-    }
-
-    /// Its methods, as the `Allow` header lists them.
-    fn methods(self) -> &'static str {
-        match self {
-            Page::Root | Page::Ready | Page::Healthy | Page::Metrics | Page::Snapshot | Page::Status => "GET, HEAD",
-            Page::Tail => "GET",
-            Page::Plugins => "GET, HEAD, POST",
-            Page::Plugin(_) => "GET, HEAD, PATCH, DELETE",
-        }
-    }
-
-    fn has(self, method: &Method) -> bool {
-        self.methods().split(", ").any(|own| own == method.as_str())
-    }
-
-    /// What a gateway's route is made for.
-    fn is_numbers(self) -> bool {
-        matches!(self, Page::Metrics | Page::Snapshot)
-    }
-
-    /// Root, readiness and health tell nothing that is worth a token.
-    fn is_open(self) -> bool {
-        matches!(self, Page::Root | Page::Ready | Page::Healthy)
     }
 }
 
@@ -189,7 +139,7 @@ impl Pages {
         if !asked.peer.is_allowed(&asked.headers) {
             return Err(message(StatusCode::FORBIDDEN, "Your IP address is not allowed"));
         }
-        let page = Page::at(&asked.path).filter(|page| asked.finds(*page)).ok_or_else(not_found)?;
+        let page = asked.page().ok_or_else(not_found)?;
         if !page.has(&asked.method) {
             return Err(not_allowed(page.methods()));
         }
@@ -209,7 +159,9 @@ impl Pages {
             Page::Ready => self.ready(),
             Page::Healthy => self.healthy(),
             Page::Metrics => self.metrics(asked),
-            Page::Snapshot => self.snapshots.answer(self.plugins.switch().is_on(), &asked.headers),
+            Page::Snapshot => self.snapshot(asked),
+            Page::UiSnapshot { .. } => ui::protect(self.snapshot(asked)),
+            Page::Ui { rest, .. } => ui::answer(rest, &asked.headers),
             Page::Status => plain(StatusCode::OK, status(&self.registry.gather())),
             Page::Plugins if asked.is_change() => self.change(asked, None, body, limits).await,
             Page::Plugin(id) if asked.is_change() => self.change(asked, Some(id), body, limits).await,
@@ -218,6 +170,10 @@ impl Pages {
             // It has no end, so it is no answer.
             Page::Tail => not_found(),
         }
+    }
+
+    fn snapshot(&self, asked: &Asked) -> Answer {
+        self.snapshots.answer(self.plugins.switch().is_on(), &asked.headers)
     }
 
     async fn change(
@@ -255,9 +211,7 @@ impl Pages {
                 StatusCode::FORBIDDEN,
                 "this needs an admin token: start the observer with --auth-file, or use a UNIX socket of mode 0600",
             )),
-            None if !page.is_numbers() && !asked.peer.rules.lists(&asked.path) && is_forwarded(&asked.headers) => {
-                Err(not_found())
-            }
+            None if !page.is_numbers() && !asked.is_listed(page) && is_forwarded(&asked.headers) => Err(not_found()),
             None => Ok(()),
         }
     }

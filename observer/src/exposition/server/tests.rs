@@ -6,6 +6,7 @@ mod plugins;
 mod rules;
 mod tail;
 mod tls;
+mod ui;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

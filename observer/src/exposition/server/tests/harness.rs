@@ -163,11 +163,18 @@ pub(super) fn ask(address: SocketAddr, request_line: &str) -> Answer {
 }
 
 /// Sends a request that asks for the connection's end, and takes all that comes.
-pub(super) fn exchange(mut stream: impl Read + Write, request: &[u8]) -> Answer {
+pub(super) fn exchange(stream: impl Read + Write, request: &[u8]) -> Answer {
+    let (head, body) = exchange_bytes(stream, request);
+    Answer { head, body: String::from_utf8(body).unwrap() }
+}
+
+/// The same for a body that is no text: the head without its empty line, and the body.
+pub(super) fn exchange_bytes(mut stream: impl Read + Write, request: &[u8]) -> (String, Vec<u8>) {
     stream.write_all(request).unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();
-    let answer = String::from_utf8(answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a whole head");
-    Answer { head: head.to_owned(), body: body.to_owned() }
+    let end = memchr::memmem::find(&answer, b"\r\n\r\n").expect("a whole head");
+    let body = answer.split_off(end + 4);
+    answer.truncate(end);
+    (String::from_utf8(answer).unwrap(), body)
 }
