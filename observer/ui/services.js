@@ -116,7 +116,9 @@ export class ServiceTable {
     const order = JSON.stringify(shown.map(({ name }) => name));
     if (order === this.#order) return;
     this.#order = order;
+    const focused = document.activeElement;
     this.body.replaceChildren(...shown.map(({ name }) => this.#rows.get(name)));
+    if (focused !== document.activeElement && focused.isConnected) focused.focus({ preventScroll: true });
   }
 
   #tellCount(shown) {
