@@ -21,6 +21,7 @@ pub mod upstream;
 
 pub mod agent;
 pub mod agent_config;
+pub mod browser;
 pub mod compare;
 pub mod conformance;
 #[cfg(target_arch = "x86_64")]
@@ -36,6 +37,7 @@ pub mod tools;
 pub mod totals;
 pub mod traffic;
 pub mod truth;
+pub mod ui;
 
 pub use agent::Agent;
 pub use client::Client;

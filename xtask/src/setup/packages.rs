@@ -49,6 +49,8 @@ pub const TEST: &[Package] = &[
     program("prometheus", "prometheus"),
     // For systemd-analyze, which looks at the unit; it needs no running systemd.
     program("systemd", "systemd-analyze"),
+    // A browser without a window, and without the libraries for one.
+    program("chromium-headless-shell", "chromium-headless-shell"),
 ];
 
 /// Gateways and load of the benchmarks.
@@ -251,6 +253,7 @@ mod tests {
     fn a_program_that_is_there_needs_no_package() {
         let wanted = without_programs(TEST, |program| program == "curl");
         assert_eq!(wanted, ["nginx", "wrk", "iproute2", "prometheus", "systemd"]);
+        assert_eq!(wanted, ["nginx", "wrk", "iproute2", "prometheus", "chromium-headless-shell"]);
         let libraries = without_programs(BPF_CORE, |_| true);
         assert_eq!(libraries.len(), BPF_CORE.len());
     }
