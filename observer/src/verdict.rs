@@ -204,7 +204,7 @@ mod tests {
         withheld.request.is_complete = true;
         withheld.attempts.push(attempt());
         assert_eq!(Verdict::of(&withheld, Ending::ByGateway), Verdict::Unobserved(Unobserved::OutOfStep));
-        withheld.attempts[0].path = Some("/".into());
+        withheld.attempts[0].path = Some(Box::<str>::from("/").into());
         withheld.attempts[0].answer.status = 203;
         assert_eq!(Verdict::of(&withheld, Ending::ByGateway), counted(203, Some(Rule::Withheld)));
     }
