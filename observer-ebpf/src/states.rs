@@ -123,8 +123,10 @@ fn listening(ctx: &BtfTracePointContext, sk: Sock) {
 
 #[inline(always)]
 fn emit_change(sk: Sock, socket: &mut Socket, old: u8, new: u8) {
-    // No receive is under way where the gateway itself closes; other changes may interrupt one.
-    let is_closing = matches!(new, TCP_FIN_WAIT1 | TCP_LAST_ACK) && socket.encrypted == 0;
+    // No receive is under way where the gateway itself closes; other changes may interrupt one. What was received of
+    // ciphertext is not followed.
+    let is_followed = socket.carried < ciphertext::carried::HANDSHAKE && socket.suspected == 0;
+    let is_closing = is_followed && matches!(new, TCP_FIN_WAIT1 | TCP_LAST_ACK);
     let header = emit::header(kind::STATE, 0, Task::NONE, sk, socket);
     let Some(mut entry) = RECORDS.reserve::<StateChange>(0) else {
         maps::lost(Loss::RingFull);
