@@ -9,7 +9,7 @@ use anyhow::Result;
 
 use crate::capture::{BATCH, Capture, LONG_PAUSE, SHORT_PAUSE, now_ns};
 use crate::event::{Event, Opened, Role};
-use crate::host::memory;
+use crate::host::memory::{self, mib};
 use crate::host::selector::Selection;
 use crate::pipeline::Reconfiguration;
 use crate::privileges;
@@ -117,7 +117,6 @@ pub fn observe(
 
 /// What it takes now, and what it may take.
 fn memory() -> String {
-    let mib = |bytes: u64| format!("{:.1}", bytes as f64 / f64::from(1 << 20));
     let now = |bytes: Option<u64>| bytes.map_or_else(|| "unknown".to_owned(), mib);
     format!(
         "kernel tables and ring: {} MiB (at most {}); resident besides the ring: {} MiB (at most {})",

@@ -14,6 +14,7 @@ use procfs::process::Process;
 use crate::capture;
 use crate::host::btf::{Btf, BtfError};
 use crate::host::diag::{Diag, DiagError};
+use crate::host::memory::{self, mib};
 
 pub use table::{Look, render};
 
@@ -95,6 +96,7 @@ pub fn rows() -> Vec<Row> {
     ];
     rows.extend(capabilities::rows(effective, version));
     rows.push(kernel::locked_memory_row(locked_memory_bytes(), version));
+    rows.push(memory_row());
     rows.extend(hooks::rows(btf.as_ref().ok()));
     rows.push(helpers::row(capture::kernel_part()));
     rows.push(sock_diag_row(list_sockets()));
@@ -136,6 +138,12 @@ fn list_sockets() -> Result<(), DiagError> {
     let listening = unix::StateFlags::from_bits_retain(1 << TCP_LISTEN);
     diag.unix(listening, unix::ShowFlags::empty(), |_| None::<()>)?;
     Ok(())
+}
+
+/// What the observer may take: its named limits together.
+fn memory_row() -> Row {
+    let (tables, own) = (mib(memory::TABLE_BYTES_MAX), mib(memory::RESIDENT_BYTES_MAX));
+    Row::ok("memory", format!("kernel tables and ring take {tables} MiB at most, the agent itself {own}"))
 }
 
 /// The inode of the process id namespace that this process is in.
