@@ -29,7 +29,7 @@ use tables::Tables;
 use tls::Prober;
 
 /// Between two looks at the ring while there is something in it.
-pub const SHORT_PAUSE: Duration = Duration::from_millis(2);
+pub const SHORT_PAUSE: Duration = Duration::from_millis(5);
 
 /// The longest time between two looks: records wake nobody, and a scrape may ask for what is 100 ms old.
 pub const LONG_PAUSE: Duration = Duration::from_millis(20);
