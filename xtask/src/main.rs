@@ -5,6 +5,7 @@ mod build;
 mod demo;
 mod dist;
 mod fuzz;
+mod instructions;
 mod job;
 mod project;
 mod run;
@@ -37,6 +38,8 @@ enum Command {
     Dist(dist::Args),
     /// Feed each fuzz target inputs that libFuzzer makes up
     Fuzz(fuzz::Args),
+    /// Build, and count the instructions that replaying the recordings takes
+    Instructions(instructions::Args),
     /// Set up, build and start the agent on this host
     Run(run::Args),
     /// Set up, then check formatting and lints, and run unit and end-to-end tests
@@ -69,6 +72,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Build => build::build(&project),
         Command::Dist(args) => dist::dist(&project, &args),
         Command::Fuzz(args) => fuzz::fuzz(&project, &args),
+        Command::Instructions(args) => instructions::instructions(&project, &args),
         Command::Run(args) => run::run(&project, &args),
         Command::Test { long } => test::test(&project, long),
     }

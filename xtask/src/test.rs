@@ -9,7 +9,7 @@ use crate::project::{Project, quiet_unless_terminal};
 use crate::setup::{self, NginxLua, Purpose, Ready};
 use crate::signals::Interrupted;
 use crate::tally::Tally;
-use crate::{build, job, say, step};
+use crate::{build, instructions, job, say, step};
 
 /// Runs all checks, also after one has failed. `long`: the gateway runs at full speed for a minute. The last line printed is `N passed, N failed`, over all tests.
 pub fn test(project: &Project, long: bool) -> Result<ExitCode> {
@@ -21,6 +21,10 @@ pub fn test(project: &Project, long: bool) -> Result<ExitCode> {
     checks.run("lints", |_| lints(project))?;
     checks.run("lints of the kernel part", |_| kernel_lints(project, &ready))?;
     checks.run("unit tests", |tally| unit_tests(project, tally))?;
+    checks.run("instructions of a replay", |_| {
+        build::agent(project)?;
+        instructions::check(project)
+    })?;
     checks.run("end-to-end tests", |tally| end_to_end(project, long, tally))?;
 
     if !checks.failed.is_empty() {
