@@ -11,6 +11,7 @@ mod tests;
 
 use super::kept::{self, Kept};
 use crate::http::head::Side;
+use crate::http::http1::TLS_HANDSHAKE;
 
 /// What overwritten bytes become.
 pub const MASK: u8 = b'x';
@@ -186,6 +187,8 @@ fn mask_method(bytes: &mut [u8]) {
         *byte = match *byte {
             b'A'..=b'Z' => MASK.to_ascii_uppercase(),
             b'_' | b'-' | 0 => *byte,
+            // Byte by byte, too: a TLS handshake is no malformed head before it ends.
+            handshake if TLS_HANDSHAKE.contains(&handshake) => handshake,
             token if kept::is_token(token) => MASK,
             _ => INVALID,
         };
