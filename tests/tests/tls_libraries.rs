@@ -6,6 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
+use observer_tests::agent::SINGLE_PROBES_VARIABLE;
 use observer_tests::compare::{Scope, compare};
 use observer_tests::nginx::config::Config;
 use observer_tests::openssl::{Linked, Server};
@@ -17,7 +18,7 @@ use rustls::version::{TLS12, TLS13};
 /// The record layer is not looked for.
 const FUNCTIONS: (&str, &str) = ("OBSERVER_TEST_TLS_FUNCTIONS", "1");
 /// Each probe has an event of its own, as before Linux 6.11.
-const SINGLE: (&str, &str) = ("OBSERVER_TEST_SINGLE_PROBES", "1");
+const SINGLE: (&str, &str) = (SINGLE_PROBES_VARIABLE, "1");
 const WAYS: [&[(&str, &str)]; 4] = [&[], &[FUNCTIONS], &[SINGLE], &[FUNCTIONS, SINGLE]];
 
 const CHUNKED: Body = Body::Chunked { chunks: 5, chunk_bytes: 300 };
