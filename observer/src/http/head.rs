@@ -170,18 +170,22 @@ impl Head {
         Ok(head)
     }
 
-    /// nginx takes any minor version of HTTP/1 above 1 for 1, and spaces behind that of a request
-    /// (`ngx_http_parse_request_line`, `ngx_http_parse_status_line`); the parser neither.
+    /// nginx takes any minor version of HTTP/1 above 1 for 1, spaces behind that of a request, and an answer of a later
+    /// major version for one of 1.1 (`ngx_http_parse_request_line`, `ngx_http_parse_status_line`); the parser none of it.
     fn parse_odd(side: Side, text: &[u8], error: httparse::Error) -> Result<Self, Malformed> {
         const VERSION: &[u8] = b"HTTP/1.";
         let line = text[..memchr::memchr(b'\n', text).unwrap_or(text.len())].trim_ascii_end();
         let at = match side {
             Side::Request => memchr::memmem::rfind(line, VERSION).filter(|&at| at > 0 && line[at - 1] == b' '),
-            Side::Response => line.starts_with(VERSION).then_some(0),
+            Side::Response => matches!(line, [b'H', b'T', b'T', b'P', b'/', b'1'..=b'9', b'.', ..]).then_some(0),
         };
         let Some(at) = at else { return Err(Malformed(error)) };
         let (minor, mut usual) = (at + VERSION.len(), Zeroizing::new(text.to_vec()));
-        if matches!(line.get(minor), Some(b'2'..=b'9')) {
+        let is_later = matches!(line.get(minor - 2), Some(b'2'..=b'9'));
+        if is_later {
+            usual[minor - 2] = b'1';
+        }
+        if matches!(line.get(minor), Some(b'2'..=b'9')) || is_later && line.get(minor) == Some(&b'0') {
             usual[minor] = b'1';
         }
         let spaces = text[line.len()..].iter().take_while(|&&byte| byte == b' ').count();

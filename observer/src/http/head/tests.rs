@@ -149,7 +149,11 @@ fn spaces_behind_the_version_and_a_later_minor_version_of_an_answer_are_taken_as
         assert_eq!((head.method(), head.path(), head.bytes()), ("GET", "/a/", text.len() as u64), "{text:?}");
     }
     assert!(Head::parse(Side::Request, b"GET / HTTP/1.1 x\r\nHost: a\r\n\r\n").is_err());
-    assert_eq!(Head::parse(Side::Response, b"HTTP/1.9 203 OK\r\n\r\n").unwrap().status, 203);
+    for answer in ["HTTP/1.9 203 OK\r\n\r\n", "HTTP/2.0 203 OK\r\n\r\n", "HTTP/3.7 203 OK\r\n\r\n"] {
+        let head = Head::parse(Side::Response, answer.as_bytes()).unwrap();
+        assert_eq!((head.status, head.minor), (203, 1), "{answer}");
+    }
+    assert!(Head::parse(Side::Request, b"GET / HTTP/2.0\r\nHost: a\r\n\r\n").is_err());
     assert!(Head::parse(Side::Response, b"HTTP/1.x 200 OK\r\n\r\n").is_err());
 }
 
