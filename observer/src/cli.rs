@@ -2,6 +2,7 @@
 
 mod asking;
 mod examples;
+mod wrong;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -66,6 +66,9 @@ fn an_error_is_one_line_in_either_format() -> Result<()> {
         &["record", "/no/such/folder/file"],
         &["--listen", "192.0.2.1:1"],
         &["--listen", "0.0.0.0:0"],
+        &["--listen", "nowhere"],
+        &["--no-such-option"],
+        &["record"],
     ] {
         let text = run(arguments)?;
         ensure!(text.code != Some(0) && text.stderr.lines().count() == 1, "{arguments:?}: {}", text.stderr);
