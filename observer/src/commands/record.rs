@@ -7,9 +7,9 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use nix::sys::signal::{SigSet, Signal};
+use anyhow::Result;
 
+use super::signals::{self, Held};
 use crate::agent::{self, Inbox, Sink, Stop};
 use crate::capture::{Capture, realtime_offset_ns};
 use crate::cli::RecordArgs;
@@ -41,7 +41,7 @@ pub fn record(args: &RecordArgs) -> Result<ExitCode> {
     let capture = during("attaching the kernel part", || Capture::start(selection.clone()))?;
     let usual_priority = priority::raise();
     privileges::give_up(account.as_ref())?;
-    let signals = block_signals()?;
+    let signals = Held::hold(signals::ENDING)?;
     let stop = Stop::default();
     let (inbox, given) = channel();
     thread::scope(|scope| -> Result<()> {
@@ -57,7 +57,7 @@ pub fn record(args: &RecordArgs) -> Result<ExitCode> {
         });
         usual_priority.restore();
         privileges::keep_reading_files()?;
-        stop_by_signal(signals, &stop);
+        signals.stop_at_first(&stop);
         stop_by_time(&stop, args.duration);
         let _progress = Progress::start(state(&args.file, args.duration));
         let (sender, notices) = channel();
@@ -90,23 +90,6 @@ fn stop_by_time(stop: &Stop, duration: Option<Duration>) {
     thread::spawn(move || {
         thread::sleep(duration);
         stop.ask();
-    });
-}
-
-/// Every thread started later inherits that they are blocked, so that the one that waits for them takes both.
-pub(super) fn block_signals() -> Result<SigSet> {
-    let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
-    signals.thread_block().context("cannot block SIGINT and SIGTERM")?;
-    Ok(signals)
-}
-
-/// Asks for the end at the first of these signals.
-pub(super) fn stop_by_signal(signals: SigSet, stop: &Stop) {
-    let stop = stop.clone();
-    thread::spawn(move || {
-        if signals.wait().is_ok() {
-            stop.ask();
-        }
     });
 }
 

@@ -6,11 +6,12 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
-use super::signals::Held;
+use super::signals::{self, Held};
 use crate::agent::{self, Inbox, Sink, Stop};
 use crate::capture::{Capture, realtime_offset_ns};
 use crate::cli::{RunArgs, SurfaceArgs};
@@ -40,7 +41,7 @@ const SERVING_THREADS: usize = 2;
 /// What takes root comes first: addresses, files, the kernel part. Then it is given up, and only then are threads
 /// started and strangers' bytes read.
 pub fn run(args: &RunArgs) -> Result<ExitCode> {
-    let signals = Held::hold()?;
+    let signals = Held::hold(signals::ENDING.into_iter().chain([Signal::SIGHUP]))?;
     let surface = &args.surface;
     if !surface.insecure {
         listen::check_exposed(&surface.listen, &surface.allow, surface.auth_file.is_some())?;

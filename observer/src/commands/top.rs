@@ -12,7 +12,7 @@ use ratatui::crossterm::event::{self, Event, KeyEventKind};
 use tokio::runtime::Runtime;
 
 use super::ask::{Agent, AskError};
-use super::record::{block_signals, stop_by_signal};
+use super::signals::{self, Held};
 use crate::agent::Stop;
 use crate::cli::TopArgs;
 use crate::client::runtime;
@@ -44,7 +44,7 @@ pub fn top(args: &TopArgs) -> Result<ExitCode> {
     }
     // Else they would end it with the terminal as it is.
     let stop = Stop::default();
-    stop_by_signal(block_signals()?, &stop);
+    Held::hold(signals::ENDING)?.stop_at_first(&stop);
     let (sender, answers) = channel();
     thread::spawn(move || ask_on(&runtime, agent, &sender));
     let mut terminal = ratatui::try_init().context("cannot use this terminal; try --once")?;
