@@ -22,7 +22,7 @@ use observer_ebpf::tables::function;
 
 use super::abi;
 use crate::tls::Library;
-use crate::tls::inner::RecordLayer;
+use crate::tls::inner::{Inner, RecordLayer};
 use crate::tls::place::Exit;
 
 /// Where a function's arguments are read.
@@ -186,9 +186,10 @@ impl Sites {
                 }
             }
         }
-        if let Some(RecordLayer { received, sent }) = &library.record_layer {
-            for (to, inner) in [(&mut sites.received, received), (&mut sites.sent, sent)] {
-                inner.places.iter().for_each(|place| to.put(inner.offset + place.offset, place.cookie));
+        let RecordLayer { received, sent } = &library.record_layer;
+        for (to, inner) in [(&mut sites.received, received), (&mut sites.sent, sent)] {
+            if let Some(Inner { offset, places, .. }) = inner {
+                places.iter().for_each(|place| to.put(offset + place.offset, place.cookie));
             }
         }
         sites

@@ -8,7 +8,7 @@ use observer_ebpf::tables::function;
 use super::Row;
 use crate::host::processes::find_gateways;
 use crate::host::selector::Selection;
-use crate::tls::inner::RecordLayer;
+use crate::tls::inner::{Inner, RecordLayer};
 use crate::tls::place::{Entry, Exit};
 use crate::tls::{FileId, Function, Library, LibraryError, mapped_files};
 
@@ -33,7 +33,7 @@ fn of_file(shown: &Path, library: Result<Option<Library>, LibraryError>) -> Vec<
         Ok(None) | Err(LibraryError::Format(_)) => Vec::new(),
         Ok(Some(library)) => {
             let functions = library.functions.iter().map(|function| of_function(shown, function));
-            functions.chain(library.record_layer.iter().flat_map(|layer| of_record_layer(shown, layer))).collect()
+            functions.chain(of_record_layer(shown, &library.record_layer)).collect()
         }
         Err(error @ LibraryError::Open(_)) => {
             let mend = "run it as root: whether this is a TLS library is not known";
@@ -54,10 +54,13 @@ fn of_function(shown: &Path, function: &Function) -> Row {
 }
 
 /// Those have no names in the file: OpenSSL's source calls them so.
-fn of_record_layer(shown: &Path, layer: &RecordLayer) -> [Row; 2] {
-    [("ssl3_read_bytes", &layer.received), ("ssl3_write_bytes", &layer.sent)].map(|(name, inner)| {
-        Row::ok(name, format!("bytes moved {inner}; at {:#x} of {}", inner.offset, shown.display()))
-    })
+fn of_record_layer(shown: &Path, layer: &RecordLayer) -> Vec<Row> {
+    let found = [("ssl3_read_bytes", &layer.received), ("ssl3_write_bytes", &layer.sent)];
+    let row = |(name, inner): (&str, &Option<Inner>)| {
+        let inner = inner.as_ref()?;
+        Some(Row::ok(name, format!("bytes moved {inner}; at {:#x} of {}", inner.offset, shown.display())))
+    };
+    found.into_iter().filter_map(row).collect()
 }
 
 /// The functions that nginx calls for each request.
@@ -71,7 +74,7 @@ mod tests {
     use super::*;
     use observer_ebpf::tables::place;
 
-    use crate::tls::inner::{Inner, Place, RECEIVED_NAMES, SENT_NAMES};
+    use crate::tls::inner::{Place, RECEIVED_NAMES, SENT_NAMES};
     use crate::tls::place::Places;
 
     fn row(number: u64, places: Places) -> Row {
@@ -97,14 +100,15 @@ mod tests {
     fn the_record_layers_functions_have_a_row_each() {
         let inner = |offset, locations, names| {
             let places = vec![Place { offset: 2, cookie: place::cookie(locations) }];
-            Inner { offset, places, names }
+            Some(Inner { offset, places, names })
         };
         let [r13, above] = [place::register(2), place::stack(4).unwrap()];
         let layer = RecordLayer {
             received: inner(1, [r13, above, above, place::UNKNOWN], RECEIVED_NAMES),
             sent: inner(3, [above, r13, place::UNKNOWN, place::UNKNOWN], SENT_NAMES),
         };
-        let [received, sent] = of_record_layer("/lib/libssl.so.3".as_ref(), &layer);
+        let rows = of_record_layer("/lib/libssl.so.3".as_ref(), &layer);
+        let [received, sent] = &rows[..] else { panic!("{rows:?}") };
         let found =
             "bytes moved +0x2 (ssl in r13, type at sp+0x4, peek at sp+0x4) (emulated); at 0x1 of /lib/libssl.so.3";
         assert_eq!(received.found, found);

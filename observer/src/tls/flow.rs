@@ -1,6 +1,7 @@
 //! A function's instructions and how control flows through them (x86-64).
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use iced_x86::{
     Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, Register,
@@ -56,7 +57,15 @@ impl Flow {
     /// Follows all ways from the beginning. `None` where bytes are no instructions, or there are too many.
     pub fn of(code: &[u8], start: u64) -> Option<Self> {
         let end = start.checked_add(code.len() as u64)?;
-        let mut decoder = Decoder::with_ip(64, code, start, DecoderOptions::NONE);
+        Self::within(code, start, start..end)
+    }
+
+    /// The same for a function among others: into what of it the compiler has put elsewhere, as it is seldom gone to, and
+    /// back from there. That code is jumped to on a condition; any other jump out of the function is a call at its end.
+    pub fn within(code: &[u8], code_start: u64, function: Range<u64>) -> Option<Self> {
+        let start = function.start;
+        let code_end = code_start.checked_add(code.len() as u64)?;
+        let mut decoder = Decoder::with_ip(64, code, code_start, DecoderOptions::NONE);
         let mut info = InstructionInfoFactory::new();
         let mut steps = BTreeMap::new();
         let mut ahead = vec![start];
@@ -64,7 +73,7 @@ impl Flow {
             if steps.contains_key(&at) {
                 continue;
             }
-            let from = usize::try_from(at.checked_sub(start)?).ok()?;
+            let from = usize::try_from(at.checked_sub(code_start)?).ok()?;
             decoder.set_position(from).ok()?;
             decoder.set_ip(at);
             let instruction = decoder.decode();
@@ -72,7 +81,9 @@ impl Flow {
                 return None;
             }
             let bytes = &code[from..from + instruction.len()];
-            let step = step(&instruction, bytes, start..end, &mut info);
+            let may_leave = instruction.flow_control() == FlowControl::ConditionalBranch || !function.contains(&at);
+            let range = if may_leave { code_start..code_end } else { function.clone() };
+            let step = step(&instruction, bytes, range, &mut info);
             ahead.extend(&step.next);
             steps.insert(at, step);
         }
@@ -91,14 +102,9 @@ impl Flow {
     }
 }
 
-fn step(
-    instruction: &Instruction,
-    bytes: &[u8],
-    function: std::ops::Range<u64>,
-    info: &mut InstructionInfoFactory,
-) -> Step {
+fn step(instruction: &Instruction, bytes: &[u8], range: Range<u64>, info: &mut InstructionInfoFactory) -> Step {
     let (behind, target) = (instruction.next_ip(), instruction.near_branch_target());
-    let inside = |to: u64| function.contains(&to).then_some(to);
+    let inside = |to: u64| range.contains(&to).then_some(to);
     let (next, kind) = match instruction.flow_control() {
         FlowControl::Next | FlowControl::XbeginXabortXend => to_all([inside(behind)]),
         FlowControl::UnconditionalBranch => to_all([inside(target)]),

@@ -24,6 +24,11 @@ const WRITTEN: usize = 4;
 const INTO: usize = 3;
 const PEEK: usize = 5;
 
+/// What is needed of an argument, in bytes: OpenSSL 3.2 made one of the content type.
+const POINTER_BYTES: i64 = 8;
+const KIND_BYTES: i64 = 1;
+const PEEK_BYTES: i64 = 4;
+
 /// What the locations of a place are of.
 pub const RECEIVED_NAMES: &[&str] = &["ssl", "type", "peek"];
 /// The same for what was sent.
@@ -52,13 +57,13 @@ pub struct Inner {
     pub names: &'static [&'static str],
 }
 
-/// Both functions.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Those that were found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecordLayer {
     /// Copies plaintext that was received.
-    pub received: Inner,
+    pub received: Option<Inner>,
     /// Has sent plaintext.
-    pub sent: Inner,
+    pub sent: Option<Inner>,
 }
 
 impl fmt::Display for Inner {
@@ -81,29 +86,28 @@ impl fmt::Display for Inner {
 }
 
 /// The calls that copy into the caller's buffer, if this is the function that reads.
-pub fn receiving(code: &[u8], start: u64) -> Option<Vec<Place>> {
-    let flow = Flow::of(code, start)?;
-    let states = values::states(&flow)?;
+pub fn receiving(flow: &Flow) -> Option<Vec<Place>> {
+    // What is called with the caller's buffer is `memcpy`, and that returns it.
+    let states = values::states(flow, Some(INTO))?;
     let copies = states.iter().filter(|(at, state)| {
         let into = state.get(Register::RDI);
         is_direct_call(&flow.steps[at]) && (into == Value::Argument(INTO) || into == Value::Into(INTO))
     });
     let places = copies.map(|(&at, state)| {
         let locations = [
-            location(state, &[Value::Argument(CONNECTION)])?,
-            location(state, &[Value::Argument(KIND), Value::Low(KIND)])?,
-            location(state, &[Value::Argument(PEEK), Value::Low(PEEK)])?,
+            location(state, CONNECTION, POINTER_BYTES)?,
+            location(state, KIND, KIND_BYTES)?,
+            location(state, PEEK, PEEK_BYTES)?,
             place::UNKNOWN,
         ];
-        Some(Place { offset: at - start, cookie: place::cookie(locations) })
+        Some(Place { offset: at.checked_sub(flow.start)?, cookie: place::cookie(locations) })
     });
     places.collect::<Option<Vec<_>>>().filter(|places| !places.is_empty())
 }
 
 /// What follows each store to `*written`, if this is the function that writes.
-pub fn sending(code: &[u8], start: u64) -> Option<Vec<Place>> {
-    let flow = Flow::of(code, start)?;
-    let states = values::states(&flow)?;
+pub fn sending(flow: &Flow) -> Option<Vec<Place>> {
+    let states = values::states(flow, None)?;
     let stores = states.iter().filter(|(at, state)| {
         let instruction = &flow.steps[at].instruction;
         instruction.mnemonic() == Mnemonic::Mov
@@ -117,16 +121,16 @@ pub fn sending(code: &[u8], start: u64) -> Option<Vec<Place>> {
             && store.memory_index() == Register::None
             && store.memory_displacement64() == 0;
         let count = is_plain.then(|| store.op1_register())?;
-        let behind = behind(&flow, at, count)?;
+        let behind = behind(flow, at, count)?;
         let state = states.get(&behind)?;
-        let optional = |wanted: &[Value]| location(state, wanted).unwrap_or(place::UNKNOWN);
+        let optional = |argument, bytes| location(state, argument, bytes).unwrap_or(place::UNKNOWN);
         let locations = [
-            location(state, &[Value::Argument(FROM)])?,
+            location(state, FROM, POINTER_BYTES)?,
             place::register(register_word(count)?),
-            optional(&[Value::Argument(KIND), Value::Low(KIND)]),
-            optional(&[Value::Argument(CONNECTION)]),
+            optional(KIND, KIND_BYTES),
+            optional(CONNECTION, POINTER_BYTES),
         ];
-        Some(Place { offset: behind - start, cookie: place::cookie(locations) })
+        Some(Place { offset: behind.checked_sub(flow.start)?, cookie: place::cookie(locations) })
     });
     places.collect::<Option<Vec<_>>>().filter(|places| !places.is_empty())
 }
@@ -135,11 +139,15 @@ fn is_direct_call(step: &Step) -> bool {
     step.is_emulated && step.instruction.is_call_near()
 }
 
-/// The first emulated instruction straight behind this one, with the register still as it was.
+/// The first emulated instruction straight behind this one, reached from nowhere else, with the register still as it was.
 fn behind(flow: &Flow, at: u64, kept: Register) -> Option<u64> {
+    let sources = flow.sources();
     let mut at = flow.steps[&at].instruction.next_ip();
     for _ in 0..STEPS_MAX {
         let step = flow.steps.get(&at)?;
+        if sources.get(&at)?.len() > 1 {
+            return None;
+        }
         if step.is_emulated {
             return Some(at);
         }
@@ -154,8 +162,8 @@ fn behind(flow: &Flow, at: u64, kept: Register) -> Option<u64> {
     None
 }
 
-fn location(state: &State, wanted: &[Value]) -> Option<u16> {
-    match state.find(wanted)? {
+fn location(state: &State, argument: usize, bytes: i64) -> Option<u16> {
+    match state.find(argument, bytes)? {
         Location::Register(register) => Some(place::register(register_word(register)?)),
         Location::Stack(bytes) => place::stack(bytes),
     }

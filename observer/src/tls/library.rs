@@ -53,9 +53,9 @@ pub struct Function {
 pub struct Library {
     /// By their numbers.
     pub functions: Vec<Function>,
-    /// Where plaintext is read at less cost, if that was found: then those functions are not probed that do nothing but
-    /// move it.
-    pub record_layer: Option<RecordLayer>,
+    /// Where plaintext is read at less cost, as far as that was found: then those functions are not probed that do nothing
+    /// but move it.
+    pub record_layer: RecordLayer,
 }
 
 /// Why a file's functions cannot be told.
@@ -98,29 +98,24 @@ impl Library {
             return Ok(None);
         }
         let is_known = file.architecture() == Architecture::X86_64 && env::var_os(FUNCTIONS_VARIABLE).is_none();
-        let record_layer = is_known.then(|| methods::record_layer(&file, &cache)).flatten();
-        if record_layer.is_some() {
-            functions.retain_mut(is_needed_beside_record_layer);
-        }
+        let record_layer = if is_known { methods::record_layer(&file, &cache) } else { RecordLayer::default() };
+        functions.retain_mut(|function| is_needed_beside(&record_layer, function));
         functions.sort_by_key(|function| function.number);
         Ok(Some(Library { functions, record_layer }))
     }
 }
 
-/// Handshakes, what is no bytes, and files that the kernel encrypts.
-fn is_needed_beside_record_layer(function: &mut Function) -> bool {
-    if function.number == function::READ_EARLY {
-        function.number = function::EARLY_HANDSHAKE;
+/// Handshakes, what is no bytes, and files that the kernel encrypts always are.
+fn is_needed_beside(layer: &RecordLayer, function: &mut Function) -> bool {
+    match function.number {
+        function::READ | function::READ_EX | function::PEEK => layer.received.is_none(),
+        function::WRITE | function::WRITE_EX | function::WRITE_EARLY => layer.sent.is_none(),
+        function::READ_EARLY if layer.received.is_some() => {
+            function.number = function::EARLY_HANDSHAKE;
+            true
+        }
+        _ => true,
     }
-    matches!(
-        function.number,
-        function::SENDFILE
-            | function::HANDSHAKE
-            | function::EARLY_HANDSHAKE
-            | function::SHUTDOWN
-            | function::ALPN
-            | function::FREE
-    )
 }
 
 fn known(name: &[u8]) -> Option<&'static (&'static str, u64)> {

@@ -7,6 +7,7 @@ use iced_x86::{Decoder, DecoderOptions, Mnemonic, OpKind, Register};
 use object::read::{ReadCache, ReadRef};
 use object::{Object, ObjectSection, ObjectSymbol, ObjectSymbolTable, Relocation, RelocationFlags, RelocationTarget};
 
+use super::flow::Flow;
 use super::inner::{self, Inner, Place, RecordLayer};
 use super::library::file_offset;
 
@@ -21,22 +22,26 @@ const CODE_MAX: u64 = 16 * 1024;
 /// Words of `struct ssl_method_st`; what lies behind it may be such a table for datagrams.
 const WORDS: u64 = 28;
 
-/// Finds the record layer's functions and the places in them. `None` where they are built otherwise than expected: each of
-/// the two has to be one and no other.
-pub fn record_layer<'data>(file: &Elf<'data>, cache: &'data ReadCache<File>) -> Option<RecordLayer> {
-    let table = table(file, cache)?;
-    let starts = function_starts(file)?;
+/// Finds the record layer's functions and the places in them. What is built otherwise than expected is not among them: each
+/// of the two has to be one and no other.
+pub fn record_layer<'data>(file: &Elf<'data>, cache: &'data ReadCache<File>) -> RecordLayer {
+    let (Some(table), Some(starts)) = (table(file, cache), function_starts(file)) else {
+        return RecordLayer::default();
+    };
     let functions = words(file, cache, table);
-    let only = |find: fn(&[u8], u64) -> Option<Vec<Place>>, names| {
-        let mut found = functions.iter().filter_map(|&start| {
-            let (code, offset) = code(file, cache, &starts, start)?;
-            Some(Inner { offset, places: find(code, start)?, names })
+    let functions: Vec<Flow> = functions.iter().filter_map(|&start| flow(file, cache, &starts, start)).collect();
+    let only = |find: fn(&Flow) -> Option<Vec<Place>>, names| {
+        let mut found = functions.iter().filter_map(|flow| {
+            let (offset, places) = (file_offset(file, flow.start)?, find(flow)?);
+            Some(Inner { offset, places, names })
         });
         let first = found.next()?;
         found.next().is_none().then_some(first)
     };
-    let received = only(inner::receiving, inner::RECEIVED_NAMES)?;
-    Some(RecordLayer { received, sent: only(inner::sending, inner::SENT_NAMES)? })
+    RecordLayer {
+        received: only(inner::receiving, inner::RECEIVED_NAMES),
+        sent: only(inner::sending, inner::SENT_NAMES),
+    }
 }
 
 /// Where the table lies: `TLS_method` does nothing but return that.
@@ -91,18 +96,16 @@ fn relocated(file: &Elf<'_>, relocation: &Relocation) -> Option<u64> {
     Some(base.wrapping_add_signed(relocation.addend()))
 }
 
-/// A function's instructions, and where they are in the file. `None` for what is no function.
-fn code<'data>(
-    file: &Elf<'data>,
-    cache: &'data ReadCache<File>,
-    starts: &[u64],
-    start: u64,
-) -> Option<(&'data [u8], u64)> {
+/// A function's instructions. `None` for what is no function.
+fn flow(file: &Elf<'_>, cache: &ReadCache<File>, starts: &[u64], start: u64) -> Option<Flow> {
     let index = starts.binary_search(&start).ok()?;
-    let end = starts.get(index + 1).copied().unwrap_or(start + CODE_MAX);
-    let offset = file_offset(file, start)?;
-    let code = cache.read_bytes_at(offset, (end - start).min(CODE_MAX)).ok()?;
-    Some((code, offset))
+    let end = starts.get(index + 1).copied().unwrap_or(start + CODE_MAX).min(start + CODE_MAX);
+    let section = file.sections().find(|section| {
+        let behind = section.address() + section.size();
+        (section.address()..behind).contains(&start)
+    })?;
+    let (offset, size) = section.file_range()?;
+    Flow::within(cache.read_bytes_at(offset, size).ok()?, section.address(), start..end)
 }
 
 /// Where functions begin, those without a symbol too: the table for unwinding has all of them (Linux Standard Base,

@@ -28,8 +28,8 @@ pub enum Value {
     Unknown,
     /// An argument.
     Argument(usize),
-    /// Its lower half.
-    Low(usize),
+    /// Its lowest bytes, so many.
+    Low(usize, i64),
     /// A pointer made from an argument by adding to it.
     Into(usize),
     /// The stack pointer as it was at the beginning, and so many bytes.
@@ -55,7 +55,9 @@ pub struct State {
 
 /// The states before all instructions that are reached. `None` where the ways cannot be followed: a jump by a table, or a
 /// stack pointer that depends on the way.
-pub fn states(flow: &Flow) -> Option<BTreeMap<u64, State>> {
+///
+/// Calls whose first argument is `given_back`, or points into it, are taken to return it.
+pub fn states(flow: &Flow, given_back: Option<usize>) -> Option<BTreeMap<u64, State>> {
     let leads_away = |kind: Kind, has_next: bool, is_indirect: bool| kind == Kind::Away && (has_next || is_indirect);
     if flow
         .steps
@@ -73,7 +75,7 @@ pub fn states(flow: &Flow) -> Option<BTreeMap<u64, State>> {
             return None;
         }
         let mut after = before.clone();
-        after.pass(&step.instruction, &mut info);
+        after.pass(&step.instruction, given_back, &mut info);
         let lost = stack_protectors_way(flow, at);
         for &next in step.next.iter().filter(|&&next| lost != Some(next)) {
             let met = match states.get(&next) {
@@ -123,15 +125,20 @@ impl State {
         index(register).map_or(Value::Unknown, |index| self.registers[index])
     }
 
-    /// A place that holds one of these values: a register rather than the stack, and only what lies above the stack
-    /// pointer.
-    pub fn find(&self, wanted: &[Value]) -> Option<Location> {
-        let register = (0..16).find(|&index| wanted.contains(&self.registers[index]));
+    /// A place that holds an argument, or at least its lowest bytes: a register rather than the stack, and only what lies
+    /// above the stack pointer.
+    pub fn find(&self, argument: usize, bytes: i64) -> Option<Location> {
+        let has = |value: Value| match value {
+            Value::Argument(index) => index == argument,
+            Value::Low(index, lowest) => index == argument && lowest >= bytes,
+            _ => false,
+        };
+        let register = (0..16).find(|&index| has(self.registers[index]));
         if let Some(index) = register {
             return Some(Location::Register(Register::RAX + index as u32));
         }
         let Value::Stack(pointer) = self.get(Register::RSP) else { return None };
-        let (at, _) = self.stack.range(pointer..).find(|(_, value)| wanted.contains(value))?;
+        let (at, _) = self.stack.range(pointer..).find(|(_, value)| has(**value))?;
         Some(Location::Stack(u32::try_from(at - pointer).ok()?))
     }
 
@@ -157,7 +164,7 @@ impl State {
     }
 
     /// Goes over an instruction.
-    fn pass(&mut self, instruction: &Instruction, info: &mut InstructionInfoFactory) {
+    fn pass(&mut self, instruction: &Instruction, given_back: Option<usize>, info: &mut InstructionInfoFactory) {
         let source = self.source(instruction);
         match instruction.mnemonic() {
             Mnemonic::Push => {
@@ -176,8 +183,12 @@ impl State {
             }
             Mnemonic::Call => {
                 let kept = KEPT.map(|register| (register, self.get(register)));
+                let first = self.get(Register::RDI);
                 self.registers = [Value::Unknown; 16];
                 kept.into_iter().for_each(|(register, value)| self.set(register, value));
+                if given_back.is_some_and(|index| [Value::Argument(index), Value::Into(index)].contains(&first)) {
+                    self.set(Register::RAX, first);
+                }
             }
             Mnemonic::Mov | Mnemonic::Lea | Mnemonic::Add | Mnemonic::Sub
                 if instruction.op0_kind() == OpKind::Register =>
@@ -200,6 +211,9 @@ impl State {
         let (value, size) = match instruction.op_kind(last) {
             OpKind::Register => {
                 let register = instruction.op_register(last);
+                if matches!(register, Register::AH | Register::BH | Register::CH | Register::DH) {
+                    return Value::Unknown;
+                }
                 (self.get(register), register.size())
             }
             OpKind::Memory => {
@@ -210,7 +224,8 @@ impl State {
         };
         match (size, value) {
             (8, value) => value,
-            (4, Value::Argument(index) | Value::Low(index)) => Value::Low(index),
+            (size @ (1 | 2 | 4), Value::Argument(index)) => Value::Low(index, size as i64),
+            (size @ (1 | 2 | 4), Value::Low(index, bytes)) => Value::Low(index, bytes.min(size as i64)),
             _ => Value::Unknown,
         }
     }
@@ -285,7 +300,7 @@ impl State {
 impl Value {
     /// How many bytes it takes on the stack.
     fn bytes(self) -> i64 {
-        if matches!(self, Value::Low(_)) { WORD_BYTES / 2 } else { WORD_BYTES }
+        if let Value::Low(_, bytes) = self { bytes } else { WORD_BYTES }
     }
 
     fn meet(self, other: Value) -> Value {
@@ -294,9 +309,12 @@ impl Value {
             (Value::Argument(one) | Value::Into(one), Value::Argument(other) | Value::Into(other)) if one == other => {
                 Value::Into(one)
             }
-            (Value::Argument(one) | Value::Low(one), Value::Argument(other) | Value::Low(other)) if one == other => {
-                Value::Low(one)
+            (Value::Low(one, bytes), Value::Argument(other)) | (Value::Argument(other), Value::Low(one, bytes))
+                if one == other =>
+            {
+                Value::Low(one, bytes)
             }
+            (Value::Low(one, bytes), Value::Low(other, others)) if one == other => Value::Low(one, bytes.min(others)),
             _ => Value::Unknown,
         }
     }

@@ -5,7 +5,7 @@ const START: u64 = 0x1000;
 /// The state before the last instruction.
 fn at_end(code: &[&[u8]]) -> State {
     let flow = Flow::of(&code.concat(), START).unwrap();
-    states(&flow).unwrap().pop_last().unwrap().1
+    states(&flow, None).unwrap().pop_last().unwrap().1
 }
 
 const RET: &[u8] = &[0xc3];
@@ -29,7 +29,7 @@ fn arguments_begin_in_their_registers() {
 fn a_value_is_followed_over_the_stack() {
     assert_eq!(at_end(&[PUSH_RDI, POP_RBX, RET]).get(Register::RBX), Value::Argument(0));
     let below = at_end(&[PUSH_RDI, POP_RAX, CALL, RET]);
-    assert_eq!(below.find(&[Value::Argument(0)]), None, "what lies below the stack pointer may be overwritten");
+    assert_eq!(below.find(0, 8), None, "what lies below the stack pointer may be overwritten");
 }
 
 #[test]
@@ -37,13 +37,23 @@ fn a_call_leaves_what_it_has_to_keep() {
     let state = at_end(&[MOV_RBX_RDI, CALL, RET]);
     assert_eq!(state.get(Register::RBX), Value::Argument(0));
     assert_eq!(state.get(Register::RDI), Value::Unknown);
-    assert_eq!(state.find(&[Value::Argument(0)]), Some(Location::Register(Register::RBX)));
+    assert_eq!(state.find(0, 8), Some(Location::Register(Register::RBX)));
 }
 
 #[test]
-fn half_a_value_is_no_pointer() {
+fn a_part_of_a_value_is_no_pointer() {
     // mov ebx, edi
-    assert_eq!(at_end(&[&[0x89, 0xfb], RET]).get(Register::RBX), Value::Low(0));
+    let state = at_end(&[&[0x89, 0xfb], RET]);
+    assert_eq!(state.get(Register::RBX), Value::Low(0, 4));
+    // xor edi, edi
+    let state = at_end(&[&[0x89, 0xfb], &[0x31, 0xff], RET]);
+    assert_eq!((state.find(0, 8), state.find(0, 4)), (None, Some(Location::Register(Register::RBX))));
+    // mov [rsp - 8], dil; mov ebx, [rsp - 8]
+    let state = at_end(&[&[0x40, 0x88, 0x7c, 0x24, 0xf8], &[0x8b, 0x5c, 0x24, 0xf8], RET]);
+    assert_eq!(state.get(Register::RBX), Value::Low(0, 1));
+    // mov ecx, edi; mov [rsp - 8], ch; mov ebx, [rsp - 8]
+    let state = at_end(&[&[0x89, 0xf9], &[0x88, 0x6c, 0x24, 0xf8], &[0x8b, 0x5c, 0x24, 0xf8], RET]);
+    assert_eq!(state.get(Register::RBX), Value::Unknown);
     // mov bl, dil
     assert_eq!(at_end(&[MOV_RBX_RDI, &[0x40, 0x88, 0xfb], RET]).get(Register::RBX), Value::Unknown);
 }
@@ -70,7 +80,7 @@ fn what_overlaps_a_value_on_the_stack_destroys_it() {
 fn what_lies_beside_a_value_leaves_it_alone() {
     // mov [rsp - 8], edi; mov [rsp - 4], rax; mov ebx, [rsp - 8]
     let state = at_end(&[&[0x89, 0x7c, 0x24, 0xf8], &[0x48, 0x89, 0x44, 0x24, 0xfc], &[0x8b, 0x5c, 0x24, 0xf8], RET]);
-    assert_eq!(state.get(Register::RBX), Value::Low(0));
+    assert_eq!(state.get(Register::RBX), Value::Low(0, 4));
 }
 
 #[test]
@@ -96,5 +106,5 @@ fn what_the_stack_protector_calls_does_not_come_back() {
 #[test]
 fn a_stack_pointer_that_depends_on_the_way_ends_the_search() {
     let code: [&[u8]; 3] = [&[0x74, 0x01], PUSH_RAX, RET];
-    assert_eq!(states(&Flow::of(&code.concat(), START).unwrap()), None);
+    assert_eq!(states(&Flow::of(&code.concat(), START).unwrap(), None), None);
 }
