@@ -8,13 +8,11 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus::Registry;
-use prometheus::proto::{MetricFamily, MetricType};
-
 use crate::event::Endpoint;
 use crate::exposition::auth;
 use crate::metrics::{
-    self, ConnectionGauge, Culprit, Measured, Metrics, Options, ProcessMetrics, Source, Switches, TargetHealth, Try,
+    self, ConnectionGauge, Culprit, Histograms, Labels, Measured, Metrics, Options, ProcessMetrics, Reading, Registry,
+    Source, Switches, TargetHealth, Try, Values,
 };
 use crate::pairing::Evidence;
 use crate::tail::Hub;
@@ -22,14 +20,14 @@ use families::{FAMILIES, Family};
 
 /// All families as a page in Markdown, the same on every host.
 pub fn page() -> String {
-    let gathered: BTreeMap<String, MetricFamily> =
-        registry().gather().into_iter().map(|family| (family.name().to_owned(), family)).collect();
+    let gathered = registry().gather();
+    let gathered: BTreeMap<&str, &Reading> = gathered.iter().map(|reading| (&*reading.name, reading)).collect();
     let mut page = families::INTRODUCTION.to_owned();
     for (heading, text) in families::GROUPS {
         let _ = write!(page, "\n## {heading}\n\n{text}\n");
         for told in FAMILIES.iter().filter(|told| told.group == *heading) {
             match gathered.get(told.name) {
-                Some(family) => page += &section(told, family),
+                Some(reading) => page += &section(told, reading),
                 None => log::error!("{} is described and is no family any more", told.name),
             }
         }
@@ -87,22 +85,15 @@ fn measured(service: &Arc<str>) -> Measured {
     }
 }
 
-fn section(told: &Family, family: &MetricFamily) -> String {
-    let kind = match family.get_field_type() {
-        MetricType::COUNTER => "counter",
-        MetricType::GAUGE => "gauge",
-        MetricType::HISTOGRAM => "histogram",
-        MetricType::SUMMARY | MetricType::UNTYPED => "untyped",
-    };
-    let metric = family.get_metric().first();
-    let labels: Vec<String> = metric
-        .map(|metric| metric.get_label().iter().map(|label| format!("`{}`", label.name())).collect())
-        .unwrap_or_default();
+fn section(told: &Family, reading: &Reading) -> String {
+    let labels = reading.labels.iter().take(1).flat_map(Labels::names);
+    let labels: Vec<String> = labels.map(|name| format!("`{name}`")).collect();
     let labels = if labels.is_empty() { "no labels".to_owned() } else { labels.join(", ") };
-    let mut text = format!("\n### `{}`\n\n{}.\n\n", told.name, family.help().trim_end_matches('.'));
-    let _ = writeln!(text, "- {kind}, in {}; {labels}", told.unit);
-    if let Some(bounds) = metric.filter(|_| kind == "histogram").map(bounds) {
-        let _ = writeln!(text, "- bounds: {bounds}");
+    let mut text = format!("\n### `{}`\n\n{}.\n\n", told.name, reading.help.trim_end_matches('.'));
+    let _ = writeln!(text, "- {}, in {}; {labels}", reading.values.kind(), told.unit);
+    if let Values::Histograms(Histograms { bounds, .. }) = &reading.values {
+        let bounds: Vec<String> = bounds.iter().map(f64::to_string).collect();
+        let _ = writeln!(text, "- bounds: {}", bounds.join(" "));
     }
     let _ = writeln!(text, "- from: {}", told.source);
     if !told.bound.is_empty() {
@@ -111,18 +102,13 @@ fn section(told: &Family, family: &MetricFamily) -> String {
     text
 }
 
-fn bounds(metric: &prometheus::proto::Metric) -> String {
-    let bounds = metric.get_histogram().get_bucket().iter().map(|bucket| bucket.upper_bound());
-    bounds.filter(|bound| bound.is_finite()).map(|bound| bound.to_string()).collect::<Vec<_>>().join(" ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_family_is_described_and_nothing_else_is() {
-        let gathered: Vec<String> = registry().gather().iter().map(|family| family.name().to_owned()).collect();
+        let gathered: Vec<String> = registry().gather().iter().map(|reading| reading.name.to_string()).collect();
         for name in &gathered {
             let told = FAMILIES.iter().filter(|told| told.name == name).count();
             assert_eq!(told, 1, "{name} is described {told} times in reference/families.rs");

@@ -227,7 +227,7 @@ mod tests {
         assert_eq!(fixture.next_names(), ["a.invalid"]);
         assert_eq!(fixture.next_names(), ["b.invalid"]);
         let families = fixture.metrics.registry().gather();
-        let age = families.iter().find(|family| family.name() == "observer_config_age_seconds").unwrap();
-        assert_eq!(age.get_metric()[0].get_label()[0].value(), KONG_ADMIN);
+        let age = families.iter().find(|family| family.name == "observer_config_age_seconds").unwrap();
+        assert_eq!(age.labels[0].value("source"), KONG_ADMIN);
     }
 }

@@ -14,7 +14,7 @@ pub fn bench(criterion: &mut Criterion) {
         metrics.count(&measured(n));
     }
     group.bench_function("page_of_200_services", |bencher| {
-        bencher.iter(|| black_box(text::encode(&metrics.registry().gather(), text::Options::default())));
+        bencher.iter(|| black_box(text::encode(metrics.registry().gather(), text::Options::default())));
     });
     let one = measured(17);
     group.bench_function("one_exchange_counted", |bencher| bencher.iter(|| metrics.count(black_box(&one))));

@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use prometheus::{IntCounterVec, Opts, Registry};
+use prometheus::{IntCounterVec, Opts};
 use warp::http::HeaderMap;
 use warp::http::header::AUTHORIZATION;
 
 use self::slow::Slow;
 use super::watched::Watched;
+use crate::metrics::Registry;
 
 pub use self::token::Token;
 pub use self::users::{AuthError, Role, User, Users, add};

@@ -11,6 +11,7 @@ mod connection;
 pub(super) mod negotiate;
 mod page;
 mod pages;
+mod scrape;
 mod tail;
 #[cfg(test)]
 mod tests;

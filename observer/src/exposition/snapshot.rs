@@ -49,8 +49,11 @@ impl Snapshots {
         let Ok(body) = serde_json::to_vec(&self.take(is_enabled)) else {
             return message(StatusCode::INTERNAL_SERVER_ERROR, "the numbers cannot be written as JSON; see /metrics");
         };
-        let mut answer =
-            if negotiate::takes_gzip(headers) { gzipped(JSON, &body) } else { typed(StatusCode::OK, JSON, body) };
+        let mut answer = if negotiate::takes_gzip(headers) {
+            gzipped(JSON, [&body].into_iter())
+        } else {
+            typed(StatusCode::OK, JSON, body)
+        };
         answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         answer
     }

@@ -1,16 +1,14 @@
 //! nginx's `stub_status` page from the observer's own counts.
 
-use prometheus::proto::MetricFamily;
-
+use crate::metrics::Reading;
 use crate::metrics::families::CONNECTIONS;
 
 /// The text as `ngx_http_stub_status_module` writes it, spaces at the lines' ends included. Gateways are added up.
-pub fn status(families: &[MetricFamily]) -> String {
-    let connections = families.iter().find(|family| family.name() == CONNECTIONS.name);
+pub fn status(readings: &[Reading]) -> String {
+    let connections = readings.iter().find(|reading| reading.name == CONNECTIONS.name);
     let sum = |state: &str| -> f64 {
-        let all = connections.into_iter().flat_map(|family| family.get_metric());
-        let of_state = all.filter(|metric| metric.get_label().iter().any(|label| label.value() == state));
-        of_state.map(|metric| metric.get_gauge().get_value()).sum()
+        let all = connections.into_iter().flat_map(Reading::numbers);
+        all.filter(|(labels, _)| labels.value("state") == state).map(|(_, value)| value).sum()
     };
     format!(
         "Active connections: {} \nserver accepts handled requests\n {} {} {} \nReading: {} Writing: {} Waiting: {} \n",

@@ -6,18 +6,16 @@
 //!
 //! In OpenMetrics 1.0 the series have the same names and labels, so that a scraper may change between the two. Where a
 //! counter's name does not fit that format (no `_total`, or a second family without it), its type is `unknown`.
-//!
-//! The `prometheus` crate hands counters over as `f64`: values above 2^53 (nine petabytes) lose their last digits.
 
 #[cfg(test)]
 mod tests;
 
 use std::fmt::Write;
+use std::sync::Arc;
+use std::vec;
 
-use prometheus::proto::{Histogram, Metric, MetricFamily, MetricType};
-
-use crate::metrics::Dialect;
-use crate::metrics::families::{self, Family, GATEWAY_LABEL};
+use crate::metrics::families::{self, Family};
+use crate::metrics::{Dialect, Histograms, Reading, Values, push_escaped};
 
 /// What belongs on the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,36 +50,95 @@ impl Default for Options {
 /// use observer::{exposition::text, metrics::Metrics};
 ///
 /// let metrics = Metrics::new(Default::default());
-/// let page = text::encode(&metrics.registry().gather(), text::Options { own_metrics: false, ..Default::default() });
+/// let page = text::encode(metrics.registry().gather(), text::Options { own_metrics: false, ..Default::default() });
 /// assert!(page.ends_with("\nkong_nginx_metric_errors_total 0\n"));
 /// ```
-pub fn encode(families: &[MetricFamily], options: Options) -> String {
-    let mut kong: Vec<_> =
-        families.iter().filter_map(|family| Some((family, families::of(options.dialect, family.name())?))).collect();
-    kong.sort_by_cached_key(|(family, known)| first_key(family, known));
+pub fn encode(readings: Vec<Reading>, options: Options) -> String {
+    Page::new(readings, options).collect()
+}
 
-    let mut page = Page { text: String::new(), format: options.format, names: Vec::new() };
-    page.names = families.iter().map(|family| family.name()).collect();
-    for (family, known) in kong {
-        page.family(family, &Style::kong(known, options.dialect));
-    }
-    if options.own_metrics {
-        let own = families.iter().filter(|family| !families::is_kong(family.name()));
-        for family in own {
-            page.family(family, &Style::PLAIN);
+/// A page as it is printed: pieces of some [`PIECE_BYTES`], each of whole lines. A page of 1,000 services has 10 MB, and what it
+/// is printed from a tenth of that.
+pub struct Page {
+    parts: vec::IntoIter<Part>,
+    /// The part that is being printed, and its next row.
+    current: Option<(Part, usize)>,
+    end: &'static str,
+}
+
+/// What a piece has at least, but for the last: little beside what it is printed from, and enough that the calls to send it
+/// do not count.
+pub const PIECE_BYTES: usize = 64 * 1024;
+
+/// How much longer a piece may get without growing: a histogram with long labels.
+const PIECE_ROOM_BYTES: usize = 8 * 1024;
+
+impl Page {
+    /// Before its first piece.
+    pub fn new(readings: Vec<Reading>, options: Options) -> Page {
+        let is_open = options.format == Format::OpenMetrics;
+        let names: Vec<_> = readings.iter().map(|reading| reading.name.clone()).collect();
+        let (kong, own): (Vec<_>, Vec<_>) =
+            readings.into_iter().partition(|reading| families::named(&reading.name).is_some());
+        let mut kong: Vec<_> = kong
+            .into_iter()
+            .filter_map(|reading| families::of(options.dialect, &reading.name).map(|known| (reading, known)))
+            .collect();
+        kong.sort_by_cached_key(|(reading, known)| first_key(reading, known));
+
+        let mut parts = Vec::new();
+        let mut print = |reading: Reading, style: Style| {
+            let family = Printed::new(reading, style);
+            if (0..family.reading.labels.len()).any(|row| family.prints(row)) {
+                let comments = family.comments(is_open, &names);
+                parts.extend(Part::all(Arc::new(family), comments, is_open));
+            }
+        };
+        kong.into_iter().for_each(|(reading, _)| print(reading, Style::kong(options.dialect)));
+        if options.own_metrics {
+            own.into_iter().for_each(|reading| print(reading, Style::PLAIN));
         }
+        Page { parts: parts.into_iter(), current: None, end: if is_open { "# EOF\n" } else { "" } }
     }
-    if options.format == Format::OpenMetrics {
-        page.text.push_str("# EOF\n");
+
+    /// Prints the next row; false at the end.
+    fn print(&mut self, text: &mut String) -> bool {
+        let Some((part, row)) = &mut self.current else {
+            self.current = self.parts.next().map(|part| (part, 0));
+            let Some((part, _)) = &self.current else { return false };
+            text.push_str(&part.comments);
+            return true;
+        };
+        if *row < part.family.reading.labels.len() {
+            part.print(*row, text);
+            *row += 1;
+        } else {
+            self.current = None;
+        }
+        true
     }
-    page.text
+}
+
+impl Iterator for Page {
+    type Item = String;
+
+    fn next(&mut self) -> Option<String> {
+        let mut text = String::with_capacity(PIECE_BYTES + PIECE_ROOM_BYTES);
+        while text.len() < PIECE_BYTES {
+            if !self.print(&mut text) {
+                text.push_str(std::mem::take(&mut self.end));
+                break;
+            }
+        }
+        (!text.is_empty()).then_some(text)
+    }
 }
 
 /// The start of the family's first key, as far as it decides between families.
-fn first_key(family: &MetricFamily, known: &Family) -> String {
-    let part = match family.get_field_type() {
-        MetricType::HISTOGRAM => "_bucket",
-        MetricType::COUNTER | MetricType::GAUGE | MetricType::SUMMARY | MetricType::UNTYPED => "",
+fn first_key(reading: &Reading, known: &Family) -> String {
+    let part = match reading.values {
+        Values::Histograms(_) => "_bucket",
+        Values::Counters(_) | Values::Gauges(_) => "",
     };
     let labels = if known.labels.is_empty() { "" } else { "{" };
     format!("{}{part}{labels}", known.name)
@@ -89,184 +146,157 @@ fn first_key(family: &MetricFamily, known: &Family) -> String {
 
 /// How a family is printed.
 struct Style {
-    /// Labels printed first, in this order; others follow as they come.
-    labels: &'static [&'static str],
     /// Leaves out labelled series and buckets before their first increment.
-    sparse: bool,
+    is_sparse: bool,
     bound: fn(f64) -> String,
 }
 
 impl Style {
-    const PLAIN: Style = Style { labels: &[], sparse: false, bound: |bound| bound.to_string() };
+    const PLAIN: Style = Style { is_sparse: false, bound: |bound| bound.to_string() };
 
-    fn kong(known: &Family, dialect: Dialect) -> Style {
+    fn kong(dialect: Dialect) -> Style {
         let bound: fn(f64) -> String = match dialect {
             Dialect::First | Dialect::Third => |bound| format!("{bound:07.1}"),
             Dialect::Today => |bound| bound.to_string(),
         };
-        Style { labels: known.labels, sparse: true, bound }
+        Style { is_sparse: true, bound }
+    }
+}
+
+/// A family that is printed.
+struct Printed {
+    reading: Reading,
+    is_sparse: bool,
+    /// What follows the labels in each bucket's line, up to its number.
+    bounds: Vec<String>,
+}
+
+/// Lines of a family that stand together.
+struct Part {
+    family: Arc<Printed>,
+    comments: String,
+    lines: Lines,
+}
+
+/// Which lines a part has for each series.
+#[derive(Clone, Copy)]
+enum Lines {
+    Value,
+    Buckets,
+    Count,
+    Sum,
+    Histogram,
+}
+
+impl Part {
+    /// The family's parts, the first with its comments.
+    fn all(family: Arc<Printed>, comments: String, is_open: bool) -> impl Iterator<Item = Part> {
+        let all: &[Lines] = match family.reading.values {
+            Values::Counters(_) | Values::Gauges(_) => &[Lines::Value],
+            // There the lines of a series stand together.
+            Values::Histograms(_) if is_open => &[Lines::Histogram],
+            Values::Histograms(_) => &[Lines::Buckets, Lines::Count, Lines::Sum],
+        };
+        let comments = std::iter::once(comments).chain(std::iter::repeat_with(String::new));
+        all.iter().zip(comments).map(move |(&lines, comments)| Part { family: Arc::clone(&family), comments, lines })
     }
 
-    fn prints(&self, kind: MetricType, metric: &Metric) -> bool {
-        if !self.sparse {
+    fn print(&self, row: usize, text: &mut String) {
+        let family = &*self.family;
+        if !family.prints(row) {
+            return;
+        }
+        match (&family.reading.values, self.lines) {
+            (Values::Counters(values) | Values::Gauges(values), _) => family.line("", row, values[row], text),
+            (Values::Histograms(histograms), lines) => {
+                if matches!(lines, Lines::Buckets | Lines::Histogram) {
+                    family.buckets(row, histograms, text);
+                }
+                if matches!(lines, Lines::Count | Lines::Histogram) {
+                    family.line("_count", row, histograms.count(row) as f64, text);
+                }
+                if matches!(lines, Lines::Sum | Lines::Histogram) {
+                    family.line("_sum", row, histograms.sum(row), text);
+                }
+            }
+        }
+    }
+}
+
+impl Printed {
+    fn new(reading: Reading, style: Style) -> Printed {
+        let bounds = match &reading.values {
+            Values::Histograms(Histograms { bounds, .. }) => {
+                let bounds = bounds.iter().map(|bound| (style.bound)(*bound)).chain(["+Inf".to_owned()]);
+                bounds.map(|bound| format!("le=\"{bound}\"}} ")).collect()
+            }
+            Values::Counters(_) | Values::Gauges(_) => Vec::new(),
+        };
+        Printed { reading, is_sparse: style.is_sparse, bounds }
+    }
+
+    fn prints(&self, row: usize) -> bool {
+        if !self.is_sparse {
             return true;
         }
-        match kind {
-            MetricType::COUNTER => metric.get_label().is_empty() || metric.get_counter().get_value() > 0.0,
-            MetricType::HISTOGRAM => metric.get_histogram().get_sample_count() > 0,
-            MetricType::GAUGE | MetricType::SUMMARY | MetricType::UNTYPED => true,
+        match &self.reading.values {
+            Values::Counters(values) => self.block(row).is_empty() || values[row] > 0.0,
+            Values::Gauges(_) => true,
+            Values::Histograms(histograms) => histograms.count(row) > 0,
         }
     }
 
-    /// The labels of a series as they stand between the braces.
-    fn label_block(&self, metric: &Metric) -> String {
-        let pairs = metric.get_label();
-        let first = self.labels.iter().filter_map(|label| pairs.iter().find(|pair| pair.name() == *label));
-        let rest = pairs.iter().filter(|pair| !self.labels.contains(&pair.name()));
-        let mut block = String::new();
-        for pair in first.chain(rest) {
-            debug_assert!(self.labels.is_empty() || self.labels.contains(&pair.name()) || pair.name() == GATEWAY_LABEL);
-            if !block.is_empty() {
-                block.push(',');
-            }
-            block.push_str(pair.name());
-            block.push_str("=\"");
-            push_escaped(&mut block, pair.value(), true);
-            block.push('"');
-        }
-        block
-    }
-}
-
-/// One series: its label block and where its values are.
-type Series<'a> = (String, &'a Metric);
-
-struct Page<'a> {
-    text: String,
-    format: Format,
-    /// Of all families.
-    names: Vec<&'a str>,
-}
-
-impl Page<'_> {
-    fn family(&mut self, family: &MetricFamily, style: &Style) {
-        let kind = family.get_field_type();
-        let mut series: Vec<Series> = family
-            .get_metric()
-            .iter()
-            .filter(|metric| style.prints(kind, metric))
-            .map(|metric| (style.label_block(metric), metric))
-            .collect();
-        if series.is_empty() {
-            return;
-        }
-        // All blocks of a family have the same labels, so their order is that of the full keys.
-        series.sort_by(|(a, _), (b, _)| a.cmp(b));
-
-        let name = family.name();
-        self.comments(name, family.help(), kind);
-        match kind {
-            MetricType::COUNTER => self.values(name, &series, |m| m.get_counter().get_value()),
-            MetricType::GAUGE => self.values(name, &series, |m| m.get_gauge().get_value()),
-            MetricType::HISTOGRAM => self.histograms(name, &series, style),
-            // The crate offers no metric of these kinds.
-            MetricType::SUMMARY | MetricType::UNTYPED => {}
-        }
+    fn block(&self, row: usize) -> &str {
+        self.reading.labels[row].as_str()
     }
 
-    fn comments(&mut self, name: &str, help: &str, kind: MetricType) {
-        let is_open = self.format == Format::OpenMetrics;
-        let (name, kind) = match kind {
-            MetricType::COUNTER if is_open => self.open_counter(name),
-            MetricType::UNTYPED if is_open => (name, "unknown"),
-            _ => (name, kind_name(kind)),
+    fn comments(&self, is_open: bool, names: &[impl AsRef<str>]) -> String {
+        let Reading { name, help, values, .. } = &self.reading;
+        let (name, kind) = match values {
+            Values::Counters(_) if is_open => open_counter(name, names),
+            _ => (&**name, values.kind()),
         };
-        self.extend(&["# HELP ", name, " "]);
-        push_escaped(&mut self.text, help, is_open);
-        self.extend(&["\n# TYPE ", name, " ", kind, "\n"]);
-    }
-
-    /// Name and type of a counter's family: OpenMetrics adds `_total` to the family's name for its series.
-    fn open_counter<'n>(&self, name: &'n str) -> (&'n str, &'static str) {
-        match name.strip_suffix("_total") {
-            Some(family) if !self.names.contains(&family) => (family, "counter"),
-            _ => (name, "unknown"),
-        }
-    }
-
-    fn values(&mut self, name: &str, series: &[Series], value: impl Fn(&Metric) -> f64) {
-        for (block, metric) in series {
-            self.line(name, "", block, value(metric));
-        }
-    }
-
-    fn histograms(&mut self, name: &str, series: &[Series], style: &Style) {
-        let buckets = series[0].1.get_histogram().get_bucket().iter();
-        let bounds = buckets.map(|bucket| (style.bound)(bucket.upper_bound())).chain(["+Inf".to_owned()]);
-        let bounds: Vec<String> = bounds.map(|bound| format!("le=\"{bound}\"}} ")).collect();
-        let start = |block: &str| format!("{name}_bucket{{{block}{}", if block.is_empty() { "" } else { "," });
-        if self.format == Format::OpenMetrics {
-            // There the lines of a series stand together.
-            for (block, metric) in series {
-                let histogram = metric.get_histogram();
-                self.buckets(&start(block), histogram, &bounds, style.sparse);
-                self.line(name, "_count", block, histogram.get_sample_count() as f64);
-                self.line(name, "_sum", block, histogram.get_sample_sum());
-            }
-            return;
-        }
-        for (block, metric) in series {
-            self.buckets(&start(block), metric.get_histogram(), &bounds, style.sparse);
-        }
-        for (block, metric) in series {
-            let count = metric.get_histogram().get_sample_count();
-            self.line(name, "_count", block, count as f64);
-        }
-        for (block, metric) in series {
-            let sum = metric.get_histogram().get_sample_sum();
-            self.line(name, "_sum", block, sum);
-        }
+        let mut escaped = String::new();
+        push_escaped(&mut escaped, help, is_open);
+        format!("# HELP {name} {escaped}\n# TYPE {name} {kind}\n")
     }
 
     /// Most lines of a page are these.
-    fn buckets(&mut self, start: &str, histogram: &Histogram, bounds: &[String], sparse: bool) {
-        let counts = histogram.get_bucket().iter().map(|b| b.cumulative_count());
-        let all = std::iter::once(histogram.get_sample_count());
-        for (bound, count) in bounds.iter().zip(counts.chain(all)) {
-            if sparse && count == 0 {
+    fn buckets(&self, row: usize, histograms: &Histograms, text: &mut String) {
+        let block = self.block(row);
+        let comma = if block.is_empty() { "" } else { "," };
+        let start = format!("{}_bucket{{{block}{comma}", self.reading.name);
+        for (bound, count) in self.bounds.iter().zip(histograms.counts(row)) {
+            if self.is_sparse && *count == 0 {
                 continue;
             }
-            self.text.push_str(start);
-            self.text.push_str(bound);
-            self.text.push_str(itoa::Buffer::new().format(count));
-            self.text.push('\n');
+            text.push_str(&start);
+            text.push_str(bound);
+            text.push_str(itoa::Buffer::new().format(*count));
+            text.push('\n');
         }
     }
 
-    fn line(&mut self, name: &str, part: &str, block: &str, value: f64) {
-        self.extend(&[name, part]);
+    fn line(&self, part: &str, row: usize, value: f64, text: &mut String) {
+        text.push_str(&self.reading.name);
+        text.push_str(part);
+        let block = self.block(row);
         if !block.is_empty() {
-            self.extend(&["{", block, "}"]);
+            text.push('{');
+            text.push_str(block);
+            text.push('}');
         }
-        self.text.push(' ');
-        push_number(&mut self.text, value);
-        self.text.push('\n');
-    }
-
-    fn extend(&mut self, pieces: &[&str]) {
-        for piece in pieces {
-            self.text.push_str(piece);
-        }
+        text.push(' ');
+        push_number(text, value);
+        text.push('\n');
     }
 }
 
-fn kind_name(kind: MetricType) -> &'static str {
-    match kind {
-        MetricType::COUNTER => "counter",
-        MetricType::GAUGE => "gauge",
-        MetricType::HISTOGRAM => "histogram",
-        MetricType::SUMMARY => "summary",
-        MetricType::UNTYPED => "untyped",
+/// Name and type of a counter's family: OpenMetrics adds `_total` to the family's name for its series.
+fn open_counter<'n>(name: &'n str, names: &[impl AsRef<str>]) -> (&'n str, &'static str) {
+    match name.strip_suffix("_total") {
+        Some(family) if !names.iter().any(|name| name.as_ref() == family) => (family, "counter"),
+        _ => (name, "unknown"),
     }
 }
 
@@ -287,15 +317,4 @@ fn push_number(text: &mut String, value: f64) {
         write!(text, "{value}")
     };
     written.expect("a String takes any text");
-}
-
-fn push_escaped(text: &mut String, value: &str, quoted: bool) {
-    for c in value.chars() {
-        match c {
-            '\\' => text.push_str("\\\\"),
-            '\n' => text.push_str("\\n"),
-            '"' if quoted => text.push_str("\\\""),
-            other => text.push(other),
-        }
-    }
 }

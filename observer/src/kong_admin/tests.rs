@@ -283,7 +283,7 @@ fn kong_tells_its_version_and_its_targets_health() {
     let page = || {
         let dialect = crate::metrics::Dialect::Today;
         let options = crate::exposition::text::Options { dialect, ..Default::default() };
-        crate::exposition::text::encode(&metrics.registry().gather(), options)
+        crate::exposition::text::encode(metrics.registry().gather(), options)
     };
     let kong = a_kong(false);
     kong.say("/", r#"{"version":"3.9.1","node_id":"n","tagline":"Welcome to kong"}"#);

@@ -7,42 +7,44 @@ use std::hint;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-use prometheus::core::Metric;
-use prometheus::proto::{self, LabelPair};
+use super::reading::Histograms;
 
 /// Sums are kept in thousandths, so that they do not depend on the order of what is added up.
 pub(super) const THOUSANDTHS: u64 = 1_000;
 
 /// A counter. Clones share it; only one of them may add.
-#[derive(Clone)]
-pub(super) struct Counter(Arc<CounterCell>);
-
-struct CounterCell {
-    labels: Vec<LabelPair>,
-    value: AtomicU64,
-}
+#[derive(Clone, Default)]
+pub(super) struct Counter(Arc<AtomicU64>);
 
 impl Counter {
-    pub(super) fn new(labels: Vec<LabelPair>) -> Self {
-        Counter(Arc::new(CounterCell { labels, value: AtomicU64::new(0) }))
-    }
-
     pub(super) fn inc(&self) {
         self.inc_by(1);
     }
 
     pub(super) fn inc_by(&self, more: u64) {
-        add(&self.0.value, more);
+        add(&self.0, more);
+    }
+
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
     }
 }
 
-impl Metric for Counter {
-    fn metric(&self) -> proto::Metric {
-        let mut counter = proto::Counter::default();
-        counter.set_value(self.0.value.load(Ordering::Relaxed) as f64);
-        let mut metric = proto::Metric::from_label(self.0.labels.clone());
-        metric.set_counter(counter);
-        metric
+/// A gauge of something that is counted. Clones share it; only one of them may change it.
+#[derive(Clone, Default)]
+pub(super) struct Gauge(Arc<AtomicU64>);
+
+impl Gauge {
+    pub(super) fn inc(&self) {
+        add(&self.0, 1);
+    }
+
+    pub(super) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
     }
 }
 
@@ -51,7 +53,6 @@ impl Metric for Counter {
 pub(super) struct Histogram(Arc<HistogramCell>);
 
 struct HistogramCell {
-    labels: Vec<LabelPair>,
     bounds: &'static [f64],
     /// Odd while an observation is being added.
     version: AtomicU64,
@@ -61,10 +62,10 @@ struct HistogramCell {
 }
 
 impl Histogram {
-    pub(super) fn new(labels: Vec<LabelPair>, bounds: &'static [f64]) -> Self {
+    pub(super) fn new(bounds: &'static [f64]) -> Self {
         let buckets = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
         let (version, sum_thousandths) = Default::default();
-        Histogram(Arc::new(HistogramCell { labels, bounds, version, buckets, sum_thousandths }))
+        Histogram(Arc::new(HistogramCell { bounds, version, buckets, sum_thousandths }))
     }
 
     /// Adds a value of so many thousandths.
@@ -81,41 +82,33 @@ impl Histogram {
         add(&cell.version, 1);
     }
 
-    /// Buckets and sum of the same observations.
-    fn read(&self) -> (Vec<u64>, u64) {
+    /// Appends the observations up to each bound, and all; returns the sum of the same observations.
+    fn read(&self, counts: &mut Vec<u64>) -> u64 {
         let Self(cell) = self;
+        let start = counts.len();
         loop {
             let before = cell.version.load(Ordering::Acquire);
-            let buckets = cell.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect();
+            let mut count = 0;
+            counts.extend(cell.buckets.iter().map(|bucket| {
+                count += bucket.load(Ordering::Relaxed);
+                count
+            }));
             let sum = cell.sum_thousandths.load(Ordering::Relaxed);
             fence(Ordering::Acquire);
             if before.is_multiple_of(2) && cell.version.load(Ordering::Relaxed) == before {
-                return (buckets, sum);
+                return sum;
             }
+            counts.truncate(start);
             hint::spin_loop();
         }
     }
 }
 
-impl Metric for Histogram {
-    fn metric(&self) -> proto::Metric {
-        let (buckets, sum_thousandths) = self.read();
-        let mut count = 0;
-        let mut up_to = buckets.iter().zip(self.0.bounds).map(|(observations, bound)| {
-            count += observations;
-            let mut bucket = proto::Bucket::default();
-            bucket.set_cumulative_count(count);
-            bucket.set_upper_bound(*bound);
-            bucket
-        });
-        let mut histogram = proto::Histogram::default();
-        histogram.set_bucket(up_to.by_ref().collect());
-        drop(up_to);
-        histogram.set_sample_count(count + buckets.last().copied().unwrap_or(0));
-        histogram.set_sample_sum(sum_thousandths as f64 / THOUSANDTHS as f64);
-        let mut metric = proto::Metric::from_label(self.0.labels.clone());
-        metric.set_histogram(histogram);
-        metric
+impl Histograms {
+    /// Appends what a histogram has now; its bounds are theirs.
+    pub(super) fn push(&mut self, histogram: &Histogram) {
+        let sum_thousandths = histogram.read(&mut self.counts);
+        self.sums.push(sum_thousandths as f64 / THOUSANDTHS as f64);
     }
 }
 
@@ -132,35 +125,34 @@ mod tests {
 
     #[test]
     fn a_counter_adds_up() {
-        let counter = Counter::new(Vec::new());
+        let counter = Counter::default();
         counter.inc();
         counter.clone().inc_by(41);
-        assert_eq!(counter.metric().get_counter().get_value(), 42.0);
+        assert_eq!(counter.get(), 42);
     }
 
     #[test]
     fn a_value_counts_in_its_bucket_and_all_above() {
-        let histogram = Histogram::new(Vec::new(), &[1.0, 2.5]);
+        let histogram = Histogram::new(&[1.0, 2.5]);
         for thousandths in [0, 1_000, 1_001, 2_500, 2_501, 9_000] {
             histogram.observe(thousandths);
         }
-        let metric = histogram.metric();
-        let told = metric.get_histogram();
-        let buckets: Vec<_> = told.get_bucket().iter().map(|b| (b.upper_bound(), b.cumulative_count())).collect();
-        assert_eq!(buckets, [(1.0, 2), (2.5, 4)]);
-        assert_eq!((told.get_sample_count(), told.get_sample_sum()), (6, 16.002));
+        let mut told = Histograms::with_capacity(&[1.0, 2.5], 1);
+        told.push(&histogram);
+        assert_eq!((told.counts(0), told.count(0), told.sum(0)), (&[2, 4, 6][..], 6, 16.002));
     }
 
     #[test]
     fn a_reader_sees_whole_observations_only() {
         const ROUNDS: u64 = 200_000;
-        let histogram = Histogram::new(Vec::new(), &[1.0]);
+        let histogram = Histogram::new(&[1.0]);
         let reader = histogram.clone();
         let reading = thread::spawn(move || {
-            let mut seen = 0;
+            let (mut seen, mut counts) = (0, Vec::new());
             while seen < ROUNDS {
-                let (buckets, sum) = reader.read();
-                seen = buckets.iter().sum();
+                counts.clear();
+                let sum = reader.read(&mut counts);
+                seen = counts[1];
                 assert_eq!(sum, seen * 500, "each observation is of 500");
             }
         });

@@ -206,9 +206,9 @@ pub fn of(dialect: Dialect, name: &str) -> Option<&'static Family> {
     own.into_iter().flatten().chain(&COMMON).find(|family| family.name == name).copied()
 }
 
-/// Whether any dialect has a family of this full name.
-pub fn is_kong(name: &str) -> bool {
-    [Dialect::First, Dialect::Today].into_iter().any(|dialect| of(dialect, name).is_some())
+/// The Kong family of this full name in any dialect, if it is one.
+pub fn named(name: &str) -> Option<&'static Family> {
+    [Dialect::First, Dialect::Today].into_iter().find_map(|dialect| of(dialect, name))
 }
 
 impl Family {

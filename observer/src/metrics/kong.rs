@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use prometheus::Registry;
 use rustc_hash::FxHashMap;
 
 use super::cells::{Counter, Histogram, THOUSANDTHS};
 use super::families::{self, Family};
+use super::registry::Registry;
 use super::series::Series;
 use super::{MAX_GATEWAYS, MAX_STATUSES, Measured, OTHER};
 

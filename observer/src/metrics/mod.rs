@@ -1,18 +1,21 @@
-//! Metrics: what the exchanges add up to, on a registry of the `prometheus` crate.
+//! Metrics: what the exchanges add up to.
 //!
 //! The pipeline owns [`Metrics`] and adds to it; whoever serves the numbers holds a clone of the [`Registry`] and
-//! reads it at any time. Both sides are atomics: neither waits for the other, save for the moment in which a new
-//! series enters its family's list.
+//! reads it at any time. Both sides are atomics: neither waits for the other, save for the moment in which a list of
+//! new series changes hands. Families with few series are of the `prometheus` crate.
 
 mod cells;
 mod dialect;
 pub mod families;
 mod info;
 mod kong;
+mod labels;
 mod measured;
 mod node;
 mod own;
 mod process;
+mod reading;
+mod registry;
 mod series;
 #[cfg(test)]
 mod tests;
@@ -23,7 +26,7 @@ mod view;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use prometheus::{IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounter, IntGauge, IntGaugeVec, Opts};
 
 use families::{CONNECTIONS, DATASTORE_REACHABLE, METRIC_ERRORS};
 use kong::{Exchanges, PerGateway};
@@ -36,9 +39,12 @@ use crate::snapshot::Gateway;
 
 pub use dialect::{Dialect, NotADialect, Spoken, Switches};
 pub use info::{Label, NotALabel, register_info};
+pub use labels::{Labels, push_escaped};
 pub use measured::{ConnectionGauge, Measured, Source};
 pub use node::{KongNode, TargetHealth};
 pub use process::ProcessMetrics;
+pub use reading::{Histograms, Reading, Values};
+pub use registry::Registry;
 
 pub use own::ConfigAges;
 pub use upstreams::{Culprit, MAX_TARGETS, PHASES, Try};

@@ -25,7 +25,7 @@ fn measured(service: &str, status: u16) -> Measured {
 
 /// The printed value of a series, none where it is not printed.
 fn value(metrics: &Metrics, key: &str) -> Option<u64> {
-    text::encode(&metrics.registry().gather(), text::Options::default())
+    text::encode(metrics.registry().gather(), text::Options::default())
         .lines()
         .find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.parse().ok())
 }
@@ -82,7 +82,7 @@ fn a_service_named_like_the_overflow_makes_no_second_series() {
     metrics.count(&measured(OTHER, 200));
     metrics.count(&measured("a", 200));
     metrics.count(&measured("b", 200));
-    let page = text::encode(&metrics.registry().gather(), text::Options::default());
+    let page = text::encode(metrics.registry().gather(), text::Options::default());
     let other = format!("kong_http_status{{code=\"200\",service=\"{OTHER}\"}}");
     assert_eq!(page.matches(&other).count(), 1);
     assert_eq!(value(&metrics, &other), Some(2));

@@ -3,7 +3,7 @@
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{IntGauge, IntGaugeVec, Opts};
 use rustc_hash::FxHashMap;
 
 use super::cells::{Counter, Histogram, THOUSANDTHS};
@@ -11,6 +11,7 @@ use super::dialect::Switches;
 use super::families::{self, Family};
 use super::kong::PerGateway;
 use super::own::register;
+use super::registry::Registry;
 use super::series::Series;
 use super::{ConnectionGauge, MAX_STATUSES, Measured, OTHER, Source};
 

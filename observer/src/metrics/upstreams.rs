@@ -3,11 +3,11 @@
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use prometheus::{IntGauge, Registry};
 use rustc_hash::FxHashMap;
 
-use super::cells::{Counter, Histogram};
+use super::cells::{Counter, Gauge, Histogram};
 use super::families::Family;
+use super::registry::Registry;
 use super::series::Series;
 use super::{MAX_SERVICES, MAX_STATUSES, OTHER};
 use crate::event::Endpoint;
@@ -99,7 +99,7 @@ pub(super) struct Upstreams {
 pub(super) struct Families {
     pub(super) requests: Series<Counter>,
     pub(super) retries: Series<Counter>,
-    pub(super) failures_in_a_row: Series<IntGauge>,
+    pub(super) failures_in_a_row: Series<Gauge>,
     phase_ms: Series<Histogram>,
     pub(super) failures: Series<Counter>,
 }
@@ -122,7 +122,7 @@ struct Targets {
 struct Target {
     label: Box<str>,
     codes: FxHashMap<Option<u16>, Counter>,
-    failures_in_a_row: IntGauge,
+    failures_in_a_row: Gauge,
 }
 
 impl Upstreams {

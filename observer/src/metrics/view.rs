@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use prometheus::core::Collector;
-use prometheus::proto::{self, Metric};
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use prometheus::{IntCounter, IntCounterVec, IntGaugeVec};
 
 use super::Metrics;
-use super::cells::{Counter, Histogram};
+use super::cells::{Counter, Gauge, Histogram};
 use super::families::LATENCY_BOUNDS_MS;
-use super::series::Series;
+use super::labels::Labels;
+use super::reading::{Histograms, Reading, Values};
+use super::series::{Readable, Series};
 use crate::snapshot::{self, Connections, Counts, Gateway, Loss, Service, Snapshot, Target};
 
 /// The gateways that run, as the pipeline tells them.
@@ -24,7 +25,7 @@ pub struct View {
     latency: Series<Histogram>,
     requests: Series<Counter>,
     retries: Series<Counter>,
-    failures_in_a_row: Series<IntGauge>,
+    failures_in_a_row: Series<Gauge>,
     failures: Series<Counter>,
     connections: IntGaugeVec,
     unattributed: IntCounterVec,
@@ -82,8 +83,8 @@ impl View {
 
     fn connections(&self) -> Connections {
         let mut states = Counts::new();
-        each(&self.connections, |metric| {
-            *states.entry(label(metric, "state").to_owned()).or_default() += gauge(metric);
+        each_few(&self.connections, |labels, value| {
+            *states.entry(labels.value("state").into_owned()).or_default() += value;
         });
         let state = |name: &str| states.get(name).copied().unwrap_or(0);
         Connections {
@@ -99,27 +100,27 @@ impl View {
 
     fn services(&self) -> Vec<Service> {
         let mut services = Services::default();
-        each(&self.bandwidth, |metric| {
-            let bandwidth = &mut services.of(metric).bandwidth;
-            match label(metric, "type") {
-                "ingress" => bandwidth.ingress += counter(metric),
-                _ => bandwidth.egress += counter(metric),
+        each(&self.bandwidth, |labels, value| {
+            let bandwidth = &mut services.of(labels).bandwidth;
+            match &*labels.value("type") {
+                "ingress" => bandwidth.ingress += value,
+                _ => bandwidth.egress += value,
             }
         });
-        each(&self.status, |metric| add(&mut services.of(metric).codes, metric, "code"));
-        each(&self.latency, |metric| {
-            let latency = &mut services.of(metric).latency;
-            let histogram = match label(metric, "type") {
+        each(&self.status, |labels, value| add(&mut services.of(labels).codes, labels, "code", value));
+        each_histogram(&self.latency, |labels, histograms, at| {
+            let latency = &mut services.of(labels).latency;
+            let histogram = match &*labels.value("type") {
                 "request" => &mut latency.request,
                 "upstream" => &mut latency.upstream,
                 _ => &mut latency.kong,
             };
-            add_histogram(histogram, metric.get_histogram());
+            add_histogram(histogram, histograms, at);
         });
-        each(&self.retries, |metric| services.of(metric).retries += counter(metric));
-        each(&self.failures, |metric| add(&mut services.of(metric).failures, metric, "by"));
-        each(&self.requests, |metric| add(&mut services.target(metric).codes, metric, "code"));
-        each(&self.failures_in_a_row, |metric| services.target(metric).failures_in_a_row += gauge(metric));
+        each(&self.retries, |labels, value| services.of(labels).retries += value);
+        each(&self.failures, |labels, value| add(&mut services.of(labels).failures, labels, "by", value));
+        each(&self.requests, |labels, value| add(&mut services.target(labels).codes, labels, "code", value));
+        each(&self.failures_in_a_row, |labels, value| services.target(labels).failures_in_a_row += value);
         services.into_vec()
     }
 }
@@ -129,22 +130,23 @@ impl View {
 struct Services(BTreeMap<String, (Service, BTreeMap<String, Target>)>);
 
 impl Services {
-    fn entry(&mut self, metric: &Metric) -> &mut (Service, BTreeMap<String, Target>) {
-        let name = label(metric, "service");
-        if !self.0.contains_key(name) {
-            self.0.insert(name.to_owned(), (Service { name: name.to_owned(), ..Service::default() }, BTreeMap::new()));
+    fn entry(&mut self, labels: &Labels) -> &mut (Service, BTreeMap<String, Target>) {
+        let name = labels.value("service");
+        if !self.0.contains_key(&*name) {
+            let service = Service { name: name.clone().into_owned(), ..Service::default() };
+            self.0.insert(service.name.clone(), (service, BTreeMap::new()));
         }
-        self.0.get_mut(name).expect("it was put there")
+        self.0.get_mut(&*name).expect("it was put there")
     }
 
-    fn of(&mut self, metric: &Metric) -> &mut Service {
-        &mut self.entry(metric).0
+    fn of(&mut self, labels: &Labels) -> &mut Service {
+        &mut self.entry(labels).0
     }
 
-    fn target(&mut self, metric: &Metric) -> &mut Target {
-        let target = label(metric, "target");
-        let made = || Target { target: target.to_owned(), ..Target::default() };
-        self.entry(metric).1.entry(target.to_owned()).or_insert_with(made)
+    fn target(&mut self, labels: &Labels) -> &mut Target {
+        let target = labels.value("target").into_owned();
+        let made = Target { target: target.clone(), ..Target::default() };
+        self.entry(labels).1.entry(target).or_insert(made)
     }
 
     fn into_vec(self) -> Vec<Service> {
@@ -156,48 +158,45 @@ impl Services {
     }
 }
 
-/// A counter's value came from a whole number, and goes back to it.
-fn counter(metric: &Metric) -> u64 {
-    metric.get_counter().get_value() as u64
+/// The values came from whole numbers, and go back to them. Casts saturate: below 0 there is nothing.
+fn each_number(reading: &Reading, mut take: impl FnMut(&Labels, u64)) {
+    reading.numbers().for_each(|(labels, value)| take(labels, value as u64));
 }
 
-/// Casts saturate: below 0 there is nothing.
-fn gauge(metric: &Metric) -> u64 {
-    metric.get_gauge().get_value() as u64
+fn each(family: &impl Readable, take: impl FnMut(&Labels, u64)) {
+    each_number(&family.read(), take);
 }
 
-fn label<'a>(metric: &'a Metric, name: &str) -> &'a str {
-    metric.get_label().iter().find(|pair| pair.name() == name).map_or("", |pair| pair.value())
+fn each_few(family: &impl Collector, mut take: impl FnMut(&Labels, u64)) {
+    family.collect().iter().for_each(|family| each_number(&Reading::of(family), &mut take));
 }
 
-fn each(family: &impl Collector, mut take: impl FnMut(&Metric)) {
-    for family in family.collect() {
-        family.get_metric().iter().for_each(&mut take);
+fn each_histogram(family: &Series<Histogram>, mut take: impl FnMut(&Labels, &Histograms, usize)) {
+    let reading = family.read();
+    if let Values::Histograms(histograms) = &reading.values {
+        reading.labels.iter().enumerate().for_each(|(at, labels)| take(labels, histograms, at));
     }
 }
 
 fn counts(family: &IntCounterVec, name: &str) -> Counts {
     let mut counts = Counts::new();
-    each(family, |metric| add(&mut counts, metric, name));
+    each_few(family, |labels, value| add(&mut counts, labels, name, value));
     counts
 }
 
 /// A series before its first increment is not told, as on the page.
-fn add(counts: &mut Counts, metric: &Metric, name: &str) {
-    let value = counter(metric);
+fn add(counts: &mut Counts, labels: &Labels, name: &str, value: u64) {
     if value > 0 {
-        *counts.entry(label(metric, name).to_owned()).or_default() += value;
+        *counts.entry(labels.value(name).into_owned()).or_default() += value;
     }
 }
 
-fn add_histogram(sum: &mut snapshot::Histogram, one: &proto::Histogram) {
-    if one.get_sample_count() == 0 {
+fn add_histogram(sum: &mut snapshot::Histogram, histograms: &Histograms, at: usize) {
+    if histograms.count(at) == 0 {
         return;
     }
-    sum.sum += one.get_sample_sum();
-    sum.count += one.get_sample_count();
+    sum.sum += histograms.sum(at);
+    sum.count += histograms.count(at);
     sum.buckets.resize(LATENCY_BOUNDS_MS.len() + 1, 0);
-    let bounded = one.get_bucket().iter().map(|bucket| bucket.cumulative_count());
-    let all = bounded.chain(std::iter::once(one.get_sample_count()));
-    sum.buckets.iter_mut().zip(all).for_each(|(bucket, count)| *bucket += count);
+    sum.buckets.iter_mut().zip(histograms.counts(at)).for_each(|(bucket, count)| *bucket += count);
 }

@@ -35,7 +35,7 @@ pub struct Options {
 pub fn replay(path: &Path, config: &Config, options: &Options) -> Result<String, RecordingError> {
     let mut pipeline = play(path, config, options, |_| {})?;
     pipeline.publish();
-    Ok(text::encode(&pipeline.metrics().registry().gather(), options.text))
+    Ok(text::encode(pipeline.metrics().registry().gather(), options.text))
 }
 
 /// Which client exchanges were joined to which upstream exchanges, of all that were over with the recording's last event.

@@ -2,12 +2,13 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use prometheus::{IntCounter, Registry};
+use prometheus::IntCounter;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::broadcast::{Receiver, Sender, channel};
 
 use super::entry::{Detail, Entry, Wanted};
 use super::filter::Wish;
+use crate::metrics::Registry;
 
 /// Exchanges that wait for a reader; a slower one loses the oldest. Some 300 bytes each, 3 KiB at most, and all readers
 /// share them.

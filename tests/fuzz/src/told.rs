@@ -43,7 +43,7 @@ impl Told {
     /// What the pipeline tells now.
     pub fn by(pipeline: &mut Pipeline) -> Self {
         pipeline.publish();
-        let page = text::encode(&pipeline.metrics().registry().gather(), text::Options::default());
+        let page = text::encode(pipeline.metrics().registry().gather(), text::Options::default());
         let lines = page.lines().filter(|line| !line.starts_with('#') && !line.contains("_bucket{"));
         let series = lines.filter_map(|line| {
             line.rsplit_once(' ').and_then(|(key, value)| Some((key.to_owned(), value.parse().ok()?)))

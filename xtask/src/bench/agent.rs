@@ -113,8 +113,8 @@ pub fn fetch(address: SocketAddr, path: &str, mut buffer: Vec<u8>) -> io::Result
     buffer.clear();
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    // In one piece: `write!` to a socket sends several.
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes())?;
+    // In one piece: `write!` to a socket sends several. HTTP/1.0 has no chunks to put together.
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes())?;
     stream.read_to_end(&mut buffer)?;
     Ok(buffer)
 }
@@ -199,7 +199,7 @@ mod tests {
                 String::from_utf8_lossy(&request[..read]).into_owned()
             });
             let answer = get(address, "/ready").ok();
-            assert!(server.join().unwrap().starts_with("GET /ready HTTP/1.1\r\nHost: 127.0.0.1:"));
+            assert!(server.join().unwrap().starts_with("GET /ready HTTP/1.0\r\nHost: 127.0.0.1:"));
             answer
         };
         assert_eq!(answer("HTTP/1.1 503 Not Yet\r\nA: b\r\n\r\nwait\r\n\r\n"), Some((503, "wait\r\n\r\n".into())));

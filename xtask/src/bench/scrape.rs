@@ -153,7 +153,7 @@ fn scrape_until(ending: &AtomicBool, agent: &Agent, scrapes: &AtomicU64) {
     while !ending.load(Ordering::Relaxed) {
         // One that fails is missing in the count.
         let Ok(answer) = fetch(agent.address(), "/metrics", page) else { return };
-        scrapes.fetch_add(u64::from(answer.starts_with(b"HTTP/1.1 200 ")), Ordering::Relaxed);
+        scrapes.fetch_add(u64::from(answer.starts_with(b"HTTP/1.0 200 ")), Ordering::Relaxed);
         page = answer;
         due += INTERVAL;
         thread::sleep(due.saturating_duration_since(Instant::now()));

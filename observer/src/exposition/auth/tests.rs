@@ -76,13 +76,9 @@ fn wrong_and_missing_tokens_are_told_apart_and_counted() {
     }
     assert_eq!(case.auth.check(&HeaderMap::new(), Role::Metrics), Err(Denied::Missing));
     let families = case.registry.gather();
-    let counts: Vec<(&str, f64)> = families[0]
-        .get_metric()
-        .iter()
-        .map(|metric| (metric.get_label()[0].value(), metric.get_counter().get_value()))
-        .collect();
-    assert_eq!(families[0].name(), "observer_auth_failures_total");
-    assert_eq!(counts, [("forbidden", 0.0), ("missing", 5.0), ("unknown", 8.0)]);
+    let counts: Vec<_> = families[0].numbers().map(|(labels, value)| (labels.value("reason"), value)).collect();
+    assert_eq!(families[0].name, "observer_auth_failures_total");
+    assert_eq!(counts, [("forbidden".into(), 0.0), ("missing".into(), 5.0), ("unknown".into(), 8.0)]);
 }
 
 #[test]

@@ -1,14 +1,16 @@
 use std::sync::Arc;
 
-use prometheus::{Gauge, HistogramOpts, IntCounter, Opts, Registry};
+use prometheus::core::Collector;
+use prometheus::{Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts};
 
-use super::{Format, Options, encode};
-use crate::metrics::{self, ConnectionGauge, Dialect, Measured, Metrics, Source};
+use super::{Format, Options, PIECE_BYTES, PIECE_ROOM_BYTES, Page, encode};
+use crate::event::Endpoint;
+use crate::metrics::{self, ConnectionGauge, Dialect, Measured, Metrics, Registry, Source, Try};
 
 const KONG_ONLY: Options = Options { own_metrics: false, dialect: Dialect::First, format: Format::Text };
 
 fn page(metrics: &Metrics) -> String {
-    encode(&metrics.registry().gather(), KONG_ONLY)
+    encode(metrics.registry().gather(), KONG_ONLY)
 }
 
 fn measured(service: &str) -> Measured {
@@ -63,7 +65,7 @@ fn own_families_follow_kong_families_unless_left_out() {
     let mut metrics = Metrics::new(metrics::Options::default());
     add_the_documented_requests(&mut metrics);
     metrics.filtered("ignored port", 2);
-    let both = encode(&metrics.registry().gather(), Options::default());
+    let both = encode(metrics.registry().gather(), Options::default());
     let own = both.strip_prefix(include_str!("../page.txt")).expect("Kong's families come first");
     assert!(own.starts_with("# HELP observer_"));
     assert!(own.contains(
@@ -217,7 +219,7 @@ fn numbers_have_no_needless_point_and_no_exponent() {
         gauge.set(value);
         registry.register(Box::new(gauge)).unwrap();
     }
-    let page = encode(&registry.gather(), Options::default());
+    let page = encode(registry.gather(), Options::default());
     let lines: Vec<&str> = page.lines().filter(|line| !line.starts_with('#')).collect();
     let expected = [
         "a 0",
@@ -248,7 +250,7 @@ fn counters_are_exact_up_to_two_to_the_53() {
 fn plain_histograms_print_every_bucket_and_the_bound_as_it_is() {
     let registry = Registry::new();
     let opts = HistogramOpts::new("observer_queue_ms", "Waiting\nto \"read\" \\ accept").buckets(vec![0.5, 10.0]);
-    let histogram = prometheus::HistogramVec::new(opts, &["stage"]).unwrap();
+    let histogram = HistogramVec::new(opts, &["stage"]).unwrap();
     histogram.with_label_values(&["read"]).observe(2.5);
     registry.register(Box::new(histogram)).unwrap();
     let expected = "\
@@ -260,7 +262,7 @@ observer_queue_ms_bucket{stage=\"read\",le=\"+Inf\"} 1
 observer_queue_ms_count{stage=\"read\"} 1
 observer_queue_ms_sum{stage=\"read\"} 2.5
 ";
-    assert_eq!(encode(&registry.gather(), Options::default()), expected);
+    assert_eq!(encode(registry.gather(), Options::default()), expected);
 }
 
 #[test]
@@ -269,7 +271,7 @@ fn own_counters_show_from_zero_with_labels_by_name() {
     let opts = Opts::new("observer_x_total", "X").const_label("zone", "1").const_label("area", "2");
     let counter = IntCounter::with_opts(opts).unwrap();
     registry.register(Box::new(counter)).unwrap();
-    let page = encode(&registry.gather(), Options::default());
+    let page = encode(registry.gather(), Options::default());
     assert!(page.ends_with("observer_x_total{area=\"2\",zone=\"1\"} 0\n"));
 }
 
@@ -280,7 +282,7 @@ fn open_metrics_has_the_same_series_with_types_that_fit_it() {
     add_the_documented_requests(&mut metrics);
     for dialect in [Dialect::First, Dialect::Third, Dialect::Today] {
         let [text, open] = [Format::Text, Format::OpenMetrics]
-            .map(|format| encode(&metrics.registry().gather(), Options { dialect, format, own_metrics: true }));
+            .map(|format| encode(metrics.registry().gather(), Options { dialect, format, own_metrics: true }));
         let samples = |page: &str| {
             let mut lines: Vec<String> =
                 page.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect();
@@ -291,7 +293,7 @@ fn open_metrics_has_the_same_series_with_types_that_fit_it() {
         assert!(open.ends_with("\n# EOF\n"));
         check_open(&open);
     }
-    let open = encode(&metrics.registry().gather(), Options { format: Format::OpenMetrics, ..KONG_ONLY });
+    let open = encode(metrics.registry().gather(), Options { format: Format::OpenMetrics, ..KONG_ONLY });
     for line in [
         "# TYPE kong_bandwidth unknown",
         "# TYPE kong_bandwidth_total unknown",
@@ -329,10 +331,88 @@ fn check_open(page: &str) {
 fn in_open_metrics_the_lines_of_a_histograms_series_stand_together() {
     let mut metrics = Metrics::new(metrics::Options::default());
     add_the_documented_requests(&mut metrics);
-    let open = encode(&metrics.registry().gather(), Options { format: Format::OpenMetrics, ..KONG_ONLY });
+    let open = encode(metrics.registry().gather(), Options { format: Format::OpenMetrics, ..KONG_ONLY });
     let kong = r#"kong_latency_count{type="kong",service="google"} 2"#;
     let request = r#"kong_latency_bucket{type="request",service="google",le="00300.0"} 1"#;
     assert!(open.find(kong).unwrap() < open.find(request).unwrap());
     let sum = "kong_latency_sum{type=\"kong\",service=\"google\"} 2145\nkong_latency_bucket{type=\"request\"";
     assert!(open.contains(sum), "{open}");
+}
+
+#[test]
+fn a_long_page_comes_in_pieces_of_whole_lines() {
+    let mut metrics = Metrics::new(metrics::Options::default());
+    (0..300).for_each(|n| metrics.count(&measured(&format!("service-{n}"))));
+    let pieces: Vec<String> = Page::new(metrics.registry().gather(), Options::default()).collect();
+    let (last, others) = pieces.split_last().unwrap();
+    assert!(others.len() > 10 && !last.is_empty(), "{} and {}", others.len(), last.len());
+    for piece in others {
+        assert!((PIECE_BYTES..PIECE_BYTES + PIECE_ROOM_BYTES).contains(&piece.len()), "{}", piece.len());
+    }
+    assert!(pieces.iter().all(|piece| piece.ends_with('\n')));
+    assert_eq!(pieces.concat(), encode(metrics.registry().gather(), Options::default()));
+}
+
+#[test]
+fn a_page_is_of_the_moment_in_which_it_was_gathered() {
+    let mut metrics = Metrics::new(metrics::Options::default());
+    add_the_documented_requests(&mut metrics);
+    let gathered = metrics.registry().gather();
+    metrics.count(&measured("google"));
+    metrics.count(&measured("another"));
+    metrics.lost("ring_full", 1);
+    assert_eq!(encode(gathered, KONG_ONLY), include_str!("../page.txt"));
+    let after = page(&metrics);
+    assert!(after.contains("kong_http_status{code=\"301\",service=\"google\"} 3\n"), "{after}");
+    assert!(after.contains("kong_http_status{code=\"301\",service=\"another\"} 1\n"), "{after}");
+}
+
+/// The same tries, counted by the crate's own metrics.
+#[test]
+fn families_with_many_series_print_as_those_of_the_crate_do() {
+    let mut metrics = Metrics::new(metrics::Options::default());
+    let crates = Registry::new();
+    let bounds = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 5000.0, 30000.0];
+    let phase = HistogramOpts::new(
+        "observer_upstream_phase_ms",
+        "Milliseconds that a request to an upstream spent connecting, sending, waiting for the header and receiving",
+    );
+    let phase = HistogramVec::new(phase.buckets(bounds.to_vec()), &["service", "phase"]).unwrap();
+    let in_a_row = Opts::new(
+        "observer_upstream_failures_in_a_row",
+        "Requests to an upstream without a whole answer, or with a status of 500 and above, since the last good one",
+    );
+    let in_a_row = IntGaugeVec::new(in_a_row, &["service", "target"]).unwrap();
+    let requests = Opts::new(
+        "observer_upstream_requests_total",
+        "Requests that the gateway made to an upstream to answer a client's, by status code, or none without an answer",
+    );
+    let requests = IntCounterVec::new(requests, &["service", "target", "code"]).unwrap();
+    let all: [Box<dyn Collector>; 3] =
+        [Box::new(phase.clone()), Box::new(in_a_row.clone()), Box::new(requests.clone())];
+    all.into_iter().for_each(|family| crates.register(family).unwrap());
+
+    let target = Endpoint::Ip(([127, 0, 0, 1], 80).into());
+    for (service, status, ms) in [("b", 200, 3), ("a\"\\\n", 502, 40_000), ("b", 503, 30), ("b", 200, 0), ("é", 0, 1)]
+    {
+        let phases_us = [Some(ms * 1_000), None, Some(ms * 1_000 + 125), None];
+        let one = Try { target: &target, status, is_broken: status == 0, phases_us };
+        metrics.tried(&service.into(), std::iter::once(one));
+        phase.with_label_values(&[service, "connect"]).observe(ms as f64);
+        phase.with_label_values(&[service, "wait"]).observe(ms as f64 + 0.125);
+        let in_a_row = in_a_row.with_label_values(&[service, "127.0.0.1:80"]);
+        if status == 200 {
+            in_a_row.set(0)
+        } else {
+            in_a_row.inc()
+        }
+        let code = if status == 0 { "none".to_owned() } else { status.to_string() };
+        requests.with_label_values(&[service, "127.0.0.1:80", &code]).inc();
+    }
+    for format in [Format::Text, Format::OpenMetrics] {
+        let options = Options { format, ..Options::default() };
+        let [own, crates] = [metrics.registry(), &crates].map(|registry| encode(registry.gather(), options));
+        let own: String = own.split_inclusive('\n').filter(|line| line.contains("observer_upstream_")).collect();
+        assert_eq!(own, crates.trim_end_matches("# EOF\n"));
+    }
 }

@@ -11,7 +11,7 @@ use crate::metrics::{
 /// A page in the dialect of Kong 3.
 fn today(metrics: &Metrics) -> String {
     let options = text::Options { own_metrics: false, dialect: Dialect::Today, ..text::Options::default() };
-    text::encode(&metrics.registry().gather(), options)
+    text::encode(metrics.registry().gather(), options)
 }
 
 fn speaking_today(switches: Switches) -> Metrics {
@@ -96,7 +96,7 @@ fn both_dialects_count_beside_each_other_and_the_older_leaves_out_the_sums() {
     metrics.count(&measured("a", 200));
     let page = |dialect| {
         let options = text::Options { own_metrics: false, dialect, ..text::Options::default() };
-        text::encode(&metrics.registry().gather(), options)
+        text::encode(metrics.registry().gather(), options)
     };
     assert!(page(Dialect::First).contains("kong_http_status_total{code=\"200\"} 1\n"));
     assert!(page(Dialect::Third).contains("kong_http_status{code=\"200\",service=\"a\"} 1\n"));
@@ -112,7 +112,7 @@ fn both_dialects_count_beside_each_other_and_the_older_leaves_out_the_sums() {
         assert!(!page(dialect).contains(absent), "{dialect}: {absent}");
     }
     // None of them is the observer's own.
-    let own = text::encode(&metrics.registry().gather(), text::Options::default());
+    let own = text::encode(metrics.registry().gather(), text::Options::default());
     assert!(!own.contains("kong_http_requests_total"));
 }
 

@@ -12,7 +12,7 @@ use crate::event::{
     TcpState,
 };
 use crate::exposition::text;
-use crate::metrics::{self, Metrics};
+use crate::metrics::{self, Metrics, Reading};
 use crate::pipeline::{Options, Pipeline};
 
 pub const MS: u64 = 1_000_000;
@@ -241,7 +241,7 @@ impl Script {
     }
 
     pub fn page(&self, options: text::Options) -> String {
-        text::encode(&self.pipeline.metrics().registry().gather(), options)
+        text::encode(self.pipeline.metrics().registry().gather(), options)
     }
 
     /// The value of a printed series.
@@ -291,10 +291,9 @@ impl Script {
     }
 
     pub fn sum(&self, family: &str) -> u64 {
-        let families = self.pipeline.metrics().registry().gather();
-        let found = families.iter().find(|found| found.name() == family);
-        let values = found.into_iter().flat_map(|family| family.get_metric());
-        values.map(|metric| metric.get_counter().get_value() as u64).sum()
+        let readings = self.pipeline.metrics().registry().gather();
+        let found = readings.iter().find(|found| found.name == family);
+        found.into_iter().flat_map(Reading::numbers).map(|(_, value)| value as u64).sum()
     }
 }
 

@@ -45,7 +45,7 @@ fn exposition(recorded: &Recorded) -> String {
     let mut pipeline = Pipeline::new(pipeline::Options::default(), Attribution::new(&config()), metrics);
     recorded.events().for_each(|event| pipeline.handle(&event));
     pipeline.publish();
-    text::encode(&pipeline.metrics().registry().gather(), text::Options::default())
+    text::encode(pipeline.metrics().registry().gather(), text::Options::default())
 }
 
 /// The samples of one way of a connection, one after the other.

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::super::access::Ends;
 use super::super::pages;
+use super::super::tests::fill;
 use super::*;
 use crate::exposition::health::Health;
 use crate::exposition::plugins::Plugins;
@@ -29,8 +30,11 @@ struct Client {
 
 /// Neither direction holds more than `pipe_bytes`.
 fn connected(pipe_bytes: usize) -> Client {
+    connected_to(&Metrics::new(Options::default()), pipe_bytes)
+}
+
+fn connected_to(metrics: &Metrics, pipe_bytes: usize) -> Client {
     let (_, readiness) = watch::channel(Readiness::Ready);
-    let metrics = Metrics::new(Options::default());
     let (registry, snapshots) = (metrics.registry().clone(), Snapshots::new(metrics.view()));
     let tail = Hub::new(&registry);
     let plugins = Arc::new(Plugins::open(None, false, Vec::new()).unwrap());
@@ -181,6 +185,21 @@ async fn a_reader_of_a_byte_a_second_is_cut_off_as_soon() {
     assert!(taken < answer_bytes().await, "{taken}");
     // 10 s of a byte each, and what lay in the pipe.
     assert!((64 + 9..=64 + 11).contains(&taken), "{taken}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_of_a_piece_a_second_is_cut_off_as_soon() {
+    const PIECE_BYTES: usize = 64 * 1024;
+    let mut metrics = Metrics::new(Options::default());
+    fill(&mut metrics);
+    let mut client = connected_to(&metrics, PIECE_BYTES);
+    client.send(GET).await;
+    let taken = client.read_slowly(PIECE_BYTES, usize::MAX).await;
+    let page = text::encode(metrics.registry().gather(), text::Options { own_metrics: false, ..Default::default() });
+    assert!(taken < page.len() / 4, "{taken} of {}", page.len());
+    let after = client.ended_after().await;
+    // What was printed in time may still be taken.
+    assert!((TEN_SECONDS..2 * TEN_SECONDS).contains(&after), "{after:?}");
 }
 
 #[tokio::test(start_paused = true)]

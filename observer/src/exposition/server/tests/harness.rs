@@ -176,5 +176,22 @@ pub(super) fn exchange_bytes(mut stream: impl Read + Write, request: &[u8]) -> (
     let end = memchr::memmem::find(&answer, b"\r\n\r\n").expect("a whole head");
     let body = answer.split_off(end + 4);
     answer.truncate(end);
-    (String::from_utf8(answer).unwrap(), body)
+    let head = String::from_utf8(answer).unwrap();
+    let is_chunked = head.lines().any(|line| line == "Transfer-Encoding: chunked");
+    (head, if is_chunked { joined(&body) } else { body })
+}
+
+/// The body that chunks make up; it must be whole.
+fn joined(mut chunks: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    loop {
+        let end = memchr::memmem::find(chunks, b"\r\n").expect("a chunk's size");
+        let size = usize::from_str_radix(std::str::from_utf8(&chunks[..end]).unwrap(), 16).unwrap();
+        let (chunk, rest) = chunks[end + 2..].split_at(size);
+        body.extend(chunk);
+        chunks = rest.strip_prefix(b"\r\n").expect("a chunk's end");
+        if size == 0 {
+            return body;
+        }
+    }
 }
