@@ -265,7 +265,7 @@ impl Printed {
     fn buckets(&self, row: usize, histograms: &Histograms, text: &mut String) {
         let block = self.block(row);
         let comma = if block.is_empty() { "" } else { "," };
-        let start = format!("{}_bucket{{{block}{comma}", self.reading.name);
+        let start = [&*self.reading.name, "_bucket{", block, comma].concat();
         for (bound, count) in self.bounds.iter().zip(histograms.counts(row)) {
             if self.is_sparse && *count == 0 {
                 continue;
