@@ -152,6 +152,8 @@ impl Connection {
         }
         if self.exchanges.is_empty() {
             self.missing_records = 0;
+            // A second one is rare, and a push would make room for four, which each connection keeps.
+            self.exchanges.reserve_exact(1);
         }
         let id = self.next_id();
         self.next_number += 1;
