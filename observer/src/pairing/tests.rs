@@ -102,6 +102,18 @@ fn a_path_that_was_rewritten_altogether_agrees_when_the_gateway_tells_it() {
 }
 
 #[test]
+fn of_two_that_are_alike_the_one_with_as_long_a_body_is_the_one() {
+    let post = |length: u64| format!("POST /a HTTP/1.1\r\nContent-Length: {length}\r\n\r\n");
+    let open = [exchange(0, &post(3)), exchange(1, &post(5))];
+    for (length, expected) in [(3, (0, Evidence::Content)), (5, (1, Evidence::Content)), (4, (0, Evidence::Ambiguous))]
+    {
+        assert_eq!(choose(&open, None, &post(length)), Some(expected), "{length}");
+    }
+    let chunked = "POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+    assert_eq!(choose(&open, None, chunked), Some((0, Evidence::Ambiguous)), "nothing tells");
+}
+
+#[test]
 fn a_trace_goes_on_with_another_parent() {
     let open = [
         exchange(0, "GET /a HTTP/1.1\r\ntraceparent: 00-aaaa-1-01\r\n\r\n"),

@@ -107,15 +107,41 @@ fn what_is_not_answered_when_the_next_request_comes_was_anothers() {
     assert_eq!(pairs(&mut script), [(b, first, "thread_order"), (a, second, "way_back")]);
 }
 
-#[test]
-fn one_of_several_that_may_have_asked_is_ambiguous() {
-    let (mut script, [a, b]) = two_alike();
-    // The thread heard of something else meanwhile, and neither client is answered.
+/// The thread hears of something else than what it was at.
+fn is_led_astray(script: &mut Script) {
     let other = script.connected(4, USERS);
     script.writes(4, other, "PING\r\n");
     script.turns(5, other, TcpState::Established, TcpState::CloseWait);
     let idle = script.accepts(5);
     script.reads(6, idle, "\r\n");
+}
+
+#[test]
+fn the_length_of_the_body_alone_counts_as_content() {
+    let mut script = Script::new();
+    let post = |body: &str| format!("POST /orders HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let clients = ["abc", "abcde", "abcd"].map(|body| {
+        let client = script.accepts(1);
+        script.reads(2, client, post(body));
+        client
+    });
+    script.pipeline.keep_pairs();
+    is_led_astray(&mut script);
+    let upstream = script.connected(10, ORDERS);
+    script.writes(10, upstream, post("abcde"));
+    script.gateway_closes(20, upstream);
+    for client in clients {
+        script.peer_closes(21, client);
+    }
+    assert_eq!(counted(&script, "content"), Some(1));
+    assert_eq!(pairs(&mut script), [(clients[1], upstream, "content")]);
+}
+
+#[test]
+fn one_of_several_that_may_have_asked_is_ambiguous() {
+    let (mut script, [a, b]) = two_alike();
+    // Neither client is answered.
+    is_led_astray(&mut script);
     let upstream = script.connected(10, ORDERS);
     script.writes(10, upstream, get("/orders"));
     script.gateway_closes(20, upstream);
