@@ -18,6 +18,14 @@ const BESIDE_MAX: usize = 3;
 /// Points for a target that is the client's own.
 const SAME_TARGET: i32 = 4;
 
+/// Points besides for a long target that is the same, of a client's exchange that no upstream was asked for yet: more than the
+/// thread's order has for another target. A gateway turns to a request that was sent ahead when it has looked at everything
+/// else that came in meanwhile.
+const OWN_LONG_TARGET: i32 = 3;
+
+/// As a long target two requests do not have the same by chance where the gateway rewrites it.
+const LONG_TARGET_BYTES: usize = 12;
+
 /// Points for the same target, when the upstream that was asked for it has failed: more than the thread's order has where
 /// it would be a second upstream at once, for another target. A gateway learns of a refused connect later than of what it
 /// read since.
@@ -45,6 +53,9 @@ pub(super) fn forth(asked: Asked<'_>, candidate: Candidate<'_>) -> Option<Score>
     points += if client.method() == asked.head.method() { 1 } else { -6 };
     let target = target_points(client, asked.head);
     points += target;
+    if of_thread.is_none() && target >= SAME_TARGET && exchange.attempts.is_empty() {
+        points += if client.target().len() >= LONG_TARGET_BYTES { OWN_LONG_TARGET } else { 0 };
+    }
     points += address_points(candidate.client, asked.head);
     points += length_points(client, asked.head);
     // A mirrored request asks two upstreams at once; else the second comes when the first is done with.

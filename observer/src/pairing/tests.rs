@@ -53,6 +53,14 @@ fn a_waiting_request_for_the_same_target_beats_one_that_has_its_upstream() {
 }
 
 #[test]
+fn a_waiting_request_for_the_same_long_target_beats_the_one_read_last_for_another() {
+    let open = [exchange(0, "GET /orders/1234 HTTP/1.1\r\n\r\n"), exchange(1, "GET /users/5678 HTTP/1.1\r\n\r\n")];
+    assert_eq!(choose(&open, Some(1), "GET /orders/1234 HTTP/1.1\r\n\r\n"), Some((0, Evidence::Content)));
+    let short = [exchange(0, "GET /a HTTP/1.1\r\n\r\n"), exchange(1, "GET /users/5678 HTTP/1.1\r\n\r\n")];
+    assert_eq!(choose(&short, Some(1), "GET /a HTTP/1.1\r\n\r\n"), Some((1, Evidence::ThreadOrder)));
+}
+
+#[test]
 fn a_request_id_beats_all_else() {
     let open = [
         exchange(0, "GET /a HTTP/1.1\r\nX-Request-ID: q\r\n\r\n"),

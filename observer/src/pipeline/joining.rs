@@ -61,7 +61,7 @@ impl Pipeline {
     /// The response is that of an upstream exchange which was held to be another's, or nobody's.
     fn take_over(&mut self, client: &mut Exchange, id: ExchangeId, owner: Option<ExchangeId>, is_told: bool) -> bool {
         let Some(attempt) = self.attempt_mut(owner, id) else { return false };
-        let is_free = !attempt.is_passed_on && attempt.path.is_some();
+        let is_free = !attempt.is_passed_on && attempt.path.is_some() && (is_told || may_be_for(client, attempt));
         // An error behind a failure of its own needs no other's.
         let is_explained = attempt.has_failed() && client.is_due_again();
         if !is_free || is_explained || !Pairing::is_passed_on(attempt, client, is_told) {
@@ -79,7 +79,8 @@ impl Pipeline {
             }
             evidence = Evidence::WayBack;
             // A retry asks for the same as the try that failed before it.
-            let is_before = |before: &&mut Attempt| !before.has_failed() || before.path == path;
+            let is_before =
+                |before: &&mut Attempt| (!before.has_failed() || before.path == path) && may_be_for(client, before);
             let after =
                 after.filter(|after| self.attempt_mut(after.client, after.exchange).filter(is_before).is_some());
             next = after.and_then(|after| self.take(after.exchange, after.client));
@@ -250,6 +251,11 @@ impl Pipeline {
     pub(super) fn client_mut(&mut self, id: ExchangeId) -> Option<&mut Exchange> {
         self.connections.get_mut(&id.socket)?.exchange_mut(id.number)
     }
+}
+
+/// A gateway asks nobody for a request that was sent ahead before it is done with the one in front.
+fn may_be_for(client: &Exchange, attempt: &Attempt) -> bool {
+    client.request.began_ns.is_none_or(|began_ns| attempt.began_ns >= began_ns)
 }
 
 /// Forth and back the evidence says the same.

@@ -107,6 +107,23 @@ fn what_is_not_answered_when_the_next_request_comes_was_anothers() {
     assert_eq!(pairs(&mut script), [(b, first, "thread_order"), (a, second, "way_back")]);
 }
 
+/// The gateway answers a request that was sent ahead by itself, when it has heard what another one's upstream says.
+#[test]
+fn what_was_asked_before_a_requests_turn_had_come_is_anothers() {
+    let mut script = Script::new();
+    script.pipeline.keep_pairs();
+    let [proxied, ahead] = [script.accepts(1), script.accepts(1)];
+    script.reads(2, proxied, get("/orders"));
+    let upstream = script.connected(3, ORDERS);
+    script.writes(3, upstream, get("/orders"));
+    script.reads(4, ahead, get("/users/1") + &get("/users/2"));
+    script.writes(10, ahead, answer(200, "abc"));
+    script.reads(11, upstream, answer(200, "abc"));
+    script.writes(12, ahead, answer(200, "abc"));
+    script.writes(13, proxied, answer(200, "abc"));
+    assert_eq!(pairs(&mut script), [(proxied, upstream, "thread_order")]);
+}
+
 /// The thread hears of something else than what it was at.
 fn is_led_astray(script: &mut Script) {
     let other = script.connected(4, USERS);
