@@ -24,6 +24,13 @@ pub fn listens(port: u16) -> Result<bool> {
     Ok(rows_of(port)?.iter().any(|row| row.state == STATE_LISTEN && row.local.port() == port))
 }
 
+/// Connections to `port` that wait to be accepted, on all its listening sockets: of those the kernel gives the queue's length
+/// for the bytes to read.
+pub fn waiting_to_be_accepted(port: u16) -> Result<u64> {
+    let listeners = rows_of(port)?.into_iter().filter(|row| row.state == STATE_LISTEN && row.local.port() == port);
+    Ok(listeners.map(|row| row.unread_bytes).sum())
+}
+
 /// The other end of a loopback connection, while the kernel still has it.
 pub fn peer_of(local: SocketAddr, remote: SocketAddr) -> Result<Option<Row>> {
     Ok(rows_of(local.port())?.into_iter().find(|row| row.local == remote && row.remote == local))

@@ -69,6 +69,11 @@ impl Nginx {
         self.config.port
     }
 
+    /// The stub_status server's port.
+    pub fn status_port(&self) -> u16 {
+        self.config.status_port
+    }
+
     /// The master's process id.
     pub fn pid(&self) -> u32 {
         self.elsewhere.unwrap_or_else(|| self.master.pid())
@@ -95,6 +100,11 @@ impl Nginx {
         let leaving = children(self.pid(), SHUTTING_DOWN_TITLE)?;
         workers.retain(|pid| !leaving.contains(pid));
         Ok(workers)
+    }
+
+    /// The same, and of those that are shutting down.
+    pub fn all_workers(&self) -> Result<Vec<u32>> {
+        children(self.pid(), WORKER_TITLE)
     }
 
     /// How long the workers that run now have not been idle, all together: whatever happened in between, no pass of an
@@ -155,6 +165,13 @@ impl Nginx {
             Ok(now.len() == self.config.workers && !now.contains(&victim))
         })?;
         Ok(victim)
+    }
+
+    /// Kills the master alone (SIGKILL). Gives its workers, which go on without it until they are ended by their ids.
+    pub fn kill_master(&mut self) -> Result<Vec<u32>> {
+        let workers = self.workers()?;
+        self.master.end(Signal::SIGKILL, END_LIMIT)?;
+        Ok(workers)
     }
 
     /// Kills master and workers (SIGKILL), as if the gateway had crashed.
