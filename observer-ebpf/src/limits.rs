@@ -31,6 +31,9 @@ pub const WALKED_VECTORS: u32 = 64;
 /// Last bytes of a call that was not sampled to its end: enough for `\r\n0\r\n\r\n`.
 pub const TAIL_BYTES: usize = 8;
 
+/// First bytes of an answer that the gateway could not send any more: they tell its status.
+pub const UNSENT_BYTES: u32 = 12;
+
 /// Sizes a datagram's sample may have. Resolvers ask for answers of 512 to 4096 bytes (EDNS, RFC 6891); longer ones come
 /// over TCP.
 pub const DATAGRAM_SIZES: [u32; 2] = [512, 4096];

@@ -4,7 +4,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::programs::BtfTracePointContext;
 use observer_ebpf::{
-    limits::{REQUEST_TURN_BYTES, RESPONSE_HEAD_BYTES, RESPONSE_TURN_BYTES, SAMPLE_SIZES},
+    limits::{REQUEST_TURN_BYTES, RESPONSE_HEAD_BYTES, RESPONSE_TURN_BYTES, SAMPLE_SIZES, UNSENT_BYTES},
     record::{Data, Header, call, direction, kind, layer, role},
     tables::{Loss, process},
 };
@@ -115,12 +115,15 @@ fn record(sk: Sock, socket: &mut Socket, bits: u8, task: Task, way: u8, result: 
     let bytes = if result > 0 { result as u32 } else { 0 };
     let unseen_bytes = if way == direction::RECEIVED { unseen(sk, socket, bytes) } else { 0 };
     socket.stream.received += u64::from(unseen_bytes);
-    let source = if bytes == 0 || flags & MSG_TRUNC != 0 || socket.stream.counted_only != 0 {
+    let has_bytes = bytes > 0 || is_unsent_answer(&socket.stream, way, result);
+    let source = if !has_bytes || flags & MSG_TRUNC != 0 || socket.stream.counted_only != 0 {
         Source::none()
     } else {
         buffers::locate()
     };
-    count_unsampled(&source);
+    if bytes > 0 {
+        count_unsampled(&source);
+    }
     let header = emit::header(kind::DATA, bits, task, sk, socket);
     record_of(&mut socket.stream, header, Origin { layer: layer::SOCKET, unseen_bytes }, way, result, &source);
 }
@@ -160,6 +163,12 @@ fn count_unsampled(source: &Source) {
     }
 }
 
+/// A client that has gone is answered all the same, as far as the gateway knows.
+#[inline(always)]
+fn is_unsent_answer(stream: &Stream, way: u8, result: i32) -> bool {
+    result < 0 && way == direction::SENT && stream.role == role::ACCEPTED
+}
+
 #[inline(always)]
 fn carries_responses(role: u8, way: u8) -> bool {
     (role == role::ACCEPTED) == (way == direction::SENT)
@@ -169,7 +178,7 @@ fn carries_responses(role: u8, way: u8) -> bool {
 #[inline(always)]
 fn take(stream: &mut Stream, way: u8, bytes: u32, source: &Source) -> (u32, bool) {
     if bytes == 0 {
-        return (0, false);
+        return (if source.is_readable() { UNSENT_BYTES } else { 0 }, false);
     }
     let responses = carries_responses(stream.role, way);
     let is_new_turn = stream.turn != way;

@@ -78,6 +78,10 @@ pub struct Message {
     pub is_malformed: bool,
     /// The status that the gateway's own error page names, of a response without a head (HTTP/0.9).
     pub page_status: Option<u16>,
+    /// The status of an answer that the gateway wrote when the client was gone: no byte of it was sent.
+    pub unsent_status: Option<u16>,
+    /// The same over TLS, where nothing tells its status.
+    pub is_unsent: bool,
     /// It is a response that does not begin like HTTP.
     pub is_bare: bool,
 }

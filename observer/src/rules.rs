@@ -78,7 +78,8 @@ pub enum Known {
 pub fn request_bytes(exchange: &Exchange, rule: Option<Rule>) -> (u64, Known) {
     let request = &exchange.request;
     let Some(head) = &request.head else { return (request.bytes, Known::Told) };
-    let is_read = matches!(rule, Some(Rule::ClosedInBody | Rule::BodyTimeout));
+    // An upstream is looked for when the body was read (`ngx_http_upstream_init`), and only then the client's going is noticed.
+    let is_read = matches!(rule, Some(Rule::ClosedInBody | Rule::BodyTimeout | Rule::ClosedWaiting));
     if is_read || exchange.tries().next().is_some() || request.bytes == request.head_bytes {
         return (request.bytes, Known::Told);
     }
@@ -184,9 +185,14 @@ pub fn is_refused(exchange: &Exchange) -> bool {
 /// Who broke an exchange that failed; `None` if it did not.
 pub fn culprit(exchange: &Exchange, status: u16, rule: Option<Rule>, ending: Ending) -> Option<Culprit> {
     match rule {
-        Some(Rule::ClosedInHead | Rule::ClosedInBody | Rule::ClosedWaiting | Rule::HeadTimeout | Rule::BodyTimeout) => {
-            return Some(Culprit::Client);
-        }
+        Some(
+            Rule::ClosedInHead
+            | Rule::ClosedInBody
+            | Rule::ClosedWaiting
+            | Rule::HeadTimeout
+            | Rule::BodyTimeout
+            | Rule::Unsent,
+        ) => return Some(Culprit::Client),
         Some(Rule::ClosedUnanswered) => return Some(Culprit::Gateway),
         Some(Rule::Withheld) => return Some(Culprit::Upstream),
         Some(Rule::Simple) | None => {}

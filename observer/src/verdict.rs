@@ -41,6 +41,8 @@ pub enum Rule {
     ClosedUnanswered,
     /// The upstream's: its answer broke off before a byte of it was passed on (`ngx_http_upstream_process_request`).
     Withheld,
+    /// The upstream's: the client was gone when it was passed on, over TLS.
+    Unsent,
 }
 
 impl Rule {
@@ -55,6 +57,7 @@ impl Rule {
             Rule::Simple => "http_0_9",
             Rule::ClosedUnanswered => "closed_unanswered",
             Rule::Withheld => "answer_withheld",
+            Rule::Unsent => "answer_unsent",
         }
     }
 
@@ -65,7 +68,7 @@ impl Rule {
             Rule::ClosedWaiting => 499,
             Rule::HeadTimeout | Rule::BodyTimeout => 408,
             Rule::ClosedUnanswered => 444,
-            Rule::Withheld => answered_by(exchange).unwrap_or_default(),
+            Rule::Withheld | Rule::Unsent => answered_by(exchange).unwrap_or_default(),
         }
     }
 }
@@ -86,6 +89,15 @@ impl Verdict {
                 Ending::Complete | Ending::ByPeer | Ending::ByGateway | Ending::WithProcess | Ending::NeverRead => {
                     Verdict::Counted { status, rule: None }
                 }
+            };
+        }
+        if let (Some(status), Ending::ByPeer | Ending::ByGateway) = (exchange.response.unsent_status, ending) {
+            return Verdict::Counted { status, rule: None };
+        }
+        if exchange.response.is_unsent && ending == Ending::ByPeer {
+            return match answered_by(exchange) {
+                Some(_) => inferred(Rule::Unsent, exchange),
+                None => Verdict::Unobserved(Unobserved::NotSampled),
             };
         }
         if exchange.is_simple() && exchange.response.is_complete {
@@ -180,6 +192,22 @@ mod tests {
         let mut waiting = exchange(GET, None);
         waiting.request.is_complete = true;
         assert_eq!(Verdict::of(&waiting, Ending::ByPeer), counted(499, Some(Rule::ClosedWaiting)));
+    }
+
+    #[test]
+    fn an_answer_that_could_not_be_sent_any_more_counts_with_its_status() {
+        let mut unsent = exchange(GET, None);
+        unsent.request.is_complete = true;
+        unsent.response.unsent_status = Some(204);
+        assert_eq!(Verdict::of(&unsent, Ending::ByPeer), counted(204, None));
+        assert_eq!(Verdict::of(&unsent, Ending::WithProcess), Verdict::Unobserved(Unobserved::ProcessEnded));
+        unsent.response.unsent_status = None;
+        unsent.response.is_unsent = true;
+        assert_eq!(Verdict::of(&unsent, Ending::ByPeer), Verdict::Unobserved(Unobserved::NotSampled));
+        unsent.attempts.push(attempt());
+        unsent.attempts[0].path = Some(Box::<str>::from("/").into());
+        unsent.attempts[0].answer.status = 203;
+        assert_eq!(Verdict::of(&unsent, Ending::ByPeer), counted(203, Some(Rule::Unsent)));
     }
 
     #[test]

@@ -279,6 +279,11 @@ impl std::fmt::Display for Class {
 }
 
 impl Bench<'_> {
+    /// What its nginx speaks.
+    pub fn link(&self) -> Link {
+        self.family.link
+    }
+
     /// Runs a case: `drive` sends the bytes and ends its connections or leaves them idle.
     pub fn case(&mut self, case: Case, drive: impl FnOnce(&Self) -> Result<()>) {
         let outcome = self.run(&case, drive).map(drop);

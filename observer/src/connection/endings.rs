@@ -1,8 +1,49 @@
 //! How exchanges and their connection end.
 
+use observer_ebpf::limits::UNSENT_BYTES;
+
 use super::{Connection, Moment};
-use crate::event::{Direction, Nanoseconds, Role};
+use crate::event::{Data, Direction, Nanoseconds, Role};
 use crate::exchange::{Ending, Exchange, Unobserved};
+
+/// Bytes of a status line up to the status (RFC 9112, section 4).
+const STATUS_BYTES: usize = UNSENT_BYTES as usize;
+
+/// Bytes of a TLS record's header (RFC 8446, section 5.1).
+const RECORD_BYTES: usize = 5;
+
+/// An encrypted alert's record is shorter, whatever the cipher. The shortest answer's is longer.
+const ALERT_BYTES_MAX: u16 = 64;
+
+/// How many of the first bytes of a call that failed tell what it was to send.
+pub fn telling_unsent_bytes(data: &Data<'_>) -> usize {
+    match (unsent_status(data), unsent_record(data)) {
+        (Some(_), _) => STATUS_BYTES,
+        (None, Some(_)) => RECORD_BYTES,
+        (None, None) => 0,
+    }
+}
+
+/// The bytes of the record of application data that the gateway tried to send.
+fn unsent_record(data: &Data<'_>) -> Option<u16> {
+    match data.sample.get(..RECORD_BYTES).filter(|_| is_unsent(data))? {
+        &[0x17, 3, _, high, low] => Some(u16::from_be_bytes([high, low])),
+        _ => None,
+    }
+}
+
+fn is_unsent(data: &Data<'_>) -> bool {
+    data.result < 0 && data.direction == Direction::Sent
+}
+
+/// The status of an answer that the gateway tried to send to a client that was gone: nginx logs it.
+fn unsent_status(data: &Data<'_>) -> Option<u16> {
+    let line = data.sample.get(..STATUS_BYTES).filter(|_| is_unsent(data))?;
+    let status = line.strip_prefix(b"HTTP/1.")?.get(1..)?.strip_prefix(b" ")?;
+    let status = std::str::from_utf8(status).ok()?.parse().ok()?;
+    // Another response follows those, save the one that ends HTTP.
+    matches!(status, 101 | 200..=999).then_some(status)
+}
 
 impl Connection {
     pub(super) fn end_of_stream(&mut self, direction: Direction, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
@@ -28,7 +69,12 @@ impl Connection {
         }
     }
 
-    pub(super) fn failed(&mut self, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
+    pub(super) fn failed(&mut self, data: &Data<'_>, moments: &mut Vec<Moment>) {
+        let time_ns = data.time_ns;
+        if let Some(open) = self.exchanges.front_mut().filter(|open| open.response.bytes == 0) {
+            open.response.unsent_status = open.response.unsent_status.or_else(|| unsent_status(data));
+            open.response.is_unsent |= unsent_record(data).is_some_and(|bytes| bytes > ALERT_BYTES_MAX);
+        }
         self.is_over = true;
         self.peer_closed |= !self.gateway_closed;
         self.end_lingering(time_ns, moments);

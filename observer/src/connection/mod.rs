@@ -18,6 +18,7 @@ use crate::http::head::Side;
 use crate::http::http1::{Input, Reader, Span};
 use crate::pairing::Lead;
 
+pub use endings::telling_unsent_bytes;
 pub use layers::{Carried, OpenHandshake, telling_bytes};
 
 use layers::Layers;
@@ -268,7 +269,7 @@ impl Connection {
                 self.feed(side, piece, spans, moments);
                 *self.offset(data.direction) = data.offset.saturating_add(bytes);
             }
-            Err(_) => self.failed(data.time_ns, moments),
+            Err(_) => self.failed(data, moments),
         }
     }
 

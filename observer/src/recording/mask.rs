@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 use super::head::MASK;
 use super::kept::Kept;
 use super::sample::{Heads, Sample};
-use crate::connection::{Connection, Moment, telling_bytes};
+use crate::connection::{Connection, Moment, telling_bytes, telling_unsent_bytes};
 use crate::dns::{self, Messages, is_name_server};
 use crate::event::{
     Cookie, Data, Datagram, Direction, Event, Handshake, Layer, Opened, Process, ProcessChange, Role, StateChange,
@@ -101,7 +101,7 @@ impl Masker {
                 self.followed.remove(&data.socket);
             }
         }
-        let telling = telling_bytes(data.sample);
+        let telling = telling_bytes(data.sample).max(telling_unsent_bytes(data));
         self.sample[..telling].copy_from_slice(&data.sample[..telling]);
         let tail = &mut self.tail[..data.tail.len().min(TAIL_BYTES)];
         tail.fill(MASK);

@@ -198,3 +198,12 @@ fn an_upstreams_head_with_a_bad_line_is_no_answer() {
     };
     assert_eq!((answer("X: a"), answer("X : a"), answer("X: a\r\n b")), (200, 0, 0));
 }
+
+#[test]
+fn a_body_that_was_read_for_an_upstream_counts_though_none_was_asked() {
+    let mut exchange = answered("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 500\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n");
+    exchange.response.head = None;
+    exchange.request.bytes += 500;
+    assert_eq!(request_bytes(&exchange, Some(Rule::ClosedWaiting)), (exchange.request.bytes, Known::Told));
+    assert_eq!(request_bytes(&exchange, Some(Rule::ClosedUnanswered)), (exchange.request.head_bytes, Known::Told));
+}

@@ -2,7 +2,7 @@
 
 use super::super::Phase;
 use super::wire::{Wire, get, ok};
-use crate::event::{Direction, Origin, Role, TcpState};
+use crate::event::{Data, Direction, Origin, Role, TcpState};
 
 const ECONNRESET: i32 = 104;
 
@@ -212,4 +212,35 @@ fn a_process_that_ends_leaves_its_exchanges_unobserved() {
     assert_eq!(wire.over(), ["GET /a 28+0 bytes 1-1 ms: unobserved process_ended"]);
     wire.turns(2, TcpState::Close);
     assert_eq!(wire.over(), [""; 0]);
+}
+
+#[test]
+fn an_answer_to_a_client_that_is_gone_counts_with_the_status_that_the_failed_call_shows() {
+    for (sample, expected) in [
+        ("HTTP/1.1 200", "GET /a 28+0 bytes 1-4 ms: 200"),
+        ("HTTP/1.1 101", "GET /a 28+0 bytes 1-4 ms: 101"),
+        // Another answer would have followed, or it is none.
+        ("HTTP/1.1 100", "GET /a 28+0 bytes 1-4 ms: 499 client_closed_waiting"),
+        ("<html>\r\n<hea", "GET /a 28+0 bytes 1-4 ms: 499 client_closed_waiting"),
+        ("", "GET /a 28+0 bytes 1-4 ms: 499 client_closed_waiting"),
+    ] {
+        let mut wire = Wire::client();
+        // The second one is never looked at.
+        wire.reads(1, get("/a") + &get("/b"));
+        wire.turns(2, TcpState::Close);
+        wire.call(Data { sample: sample.as_bytes(), ..wire.data(3, Direction::Sent, -ECONNRESET) });
+        assert!(wire.closes_reset(4));
+        assert_eq!(wire.over(), [expected, "GET /b 28+0 bytes 1-1 ms: not taken"], "{sample}");
+    }
+}
+
+#[test]
+fn a_call_that_fails_within_an_answer_changes_nothing_in_its_status() {
+    let mut wire = Wire::client();
+    wire.reads(1, get("/a"));
+    wire.writes(2, "HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\nabc");
+    wire.turns(3, TcpState::Close);
+    wire.call(Data { sample: b"HTTP/1.1 200", ..wire.data(3, Direction::Sent, -ECONNRESET) });
+    wire.closes_reset(4);
+    assert_eq!(wire.over(), ["GET /a 28+48 bytes 1-4 ms: 404"]);
 }

@@ -1,7 +1,7 @@
 //! Ciphertext, plaintext, and what is no HTTP/1.
 
 use super::wire::{MS, Wire, get, ok};
-use crate::event::{Data, Direction, Handshake, HandshakeStep, Layer, Origin, Role};
+use crate::event::{Data, Direction, Handshake, HandshakeStep, Layer, Origin, Role, TcpState};
 
 const CLIENT_HELLO: &[u8] = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
 const SERVER_HELLO: &[u8] = b"\x16\x03\x03\x00\x7a\x02\x00\x00\x76\x03\x03";
@@ -53,6 +53,22 @@ impl Tls {
         self.sequence += 1;
         let handshake = Handshake { time_ns, socket: 1, sequence, process: 7, thread: 7, began_ns: MS, step };
         self.wire.connection.handshake(&handshake, &mut self.wire.moments);
+    }
+}
+
+/// A record of application data, and an encrypted alert.
+#[test]
+fn nothing_tells_the_status_of_an_answer_that_could_not_be_sent_any_more() {
+    for (bytes, expected) in [(69, "unobserved boundary_not_sampled"), (19, "499 client_closed_waiting")] {
+        let mut tls = Tls::over(Wire::client());
+        tls.steps(2, HandshakeStep::Begun);
+        tls.steps(3, HandshakeStep::Done);
+        tls.reads(5, get("/a"));
+        tls.wire.turns(6, TcpState::Close);
+        let record = [0x17, 3, 3, 0, bytes];
+        tls.wire.call(Data { sample: &record, ..tls.wire.data(7, Direction::Sent, -104) });
+        tls.wire.closes_reset(8);
+        assert_eq!(tls.wire.over(), [format!("GET /a 28+0 bytes 5-8 ms: {expected}")]);
     }
 }
 

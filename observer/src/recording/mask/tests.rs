@@ -113,6 +113,23 @@ fn of_an_answer_without_a_head_the_page_s_status_stays() {
 }
 
 #[test]
+fn of_an_answer_that_could_not_be_sent_the_status_stays() {
+    for (result, sample, expected) in [
+        (-104, "HTTP/1.1 404", "HTTP/1.1 404"),
+        (-104, "HTTP/1.1 SEC", "xxxxxxxxxxxx"),
+        (-104, "SECRET SECRE", "xxxxxxxxxxxx"),
+        (-104, "HTTP/1.1 404 SECRET", "HTTP/1.1 404xxxxxxx"),
+        (-104, "\x17\x03\x03\0\x45SECRET", "\x17\x03\x03\0\x45xxxxxx"),
+    ] {
+        let mut recorded = Recorded::with_gateway();
+        recorded.open(CLIENT, Origin::Beginning);
+        recorded.call(CLIENT, Received, b"GET /a HTTP/1.1\r\n\r\n", 64);
+        recorded.data(CLIENT, Sent, result, sample.as_bytes(), b"");
+        assert_eq!(stream(&masked(&recorded), CLIENT)[1], expected);
+    }
+}
+
+#[test]
 fn behind_an_upgrade_nothing_stays() {
     let calls = [
         (Received, "GET /a HTTP/1.1\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"),
