@@ -38,6 +38,7 @@ pub struct Agent {
     process: Process,
     listen: SocketAddr,
     end_limit: Duration,
+    is_killed: bool,
 }
 
 impl Agent {
@@ -76,7 +77,7 @@ impl Agent {
         command.args(arguments);
         let is_single = variables.iter().any(|(name, _)| *name == SINGLE_PROBES_VARIABLE);
         let end_limit = if is_single { SINGLE_PROBES_END_LIMIT } else { END_LIMIT };
-        Ok(Self { process: Process::spawn(&mut command)?, listen, end_limit })
+        Ok(Self { process: Process::spawn(&mut command)?, listen, end_limit, is_killed: false })
     }
 
     /// Waits for `/ready` to answer 200: attached, first scan done. Error at once if the agent ends.
@@ -167,10 +168,19 @@ impl Agent {
         ensure!(status.success(), "the agent ended with {status} on {signal}; its stderr:\n{}", self.stderr());
         Ok(())
     }
+
+    /// Kills it (SIGKILL), as if it had crashed.
+    pub fn kill(mut self) -> Result<()> {
+        self.is_killed = true;
+        self.process.end(Signal::SIGKILL, self.end_limit).map(drop)
+    }
 }
 
 impl Drop for Agent {
     fn drop(&mut self) {
+        if self.is_killed {
+            return;
+        }
         let ended = self.end(Signal::SIGTERM);
         if thread::panicking() {
             eprintln!("the agent's stderr:\n{}", self.stderr());

@@ -1,5 +1,7 @@
 //! Gateways that change under load, and an observer that comes in the middle of it.
 
+use std::collections::BTreeSet;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -14,6 +16,7 @@ use observer_tests::wait::{PATIENCE, until, until_true};
 use observer_tests::{Agent, Nginx, Request, Upstream, totals};
 
 const CLIENTS: usize = 8;
+const KILLS: usize = 3;
 
 fn observed(workers: usize) -> Result<(Upstream, Nginx, Agent)> {
     let upstream = Upstream::ipv4()?;
@@ -44,6 +47,8 @@ fn gateways_that_change_under_load() -> Result<()> {
     family.claim(Case::visible("a binary upgrade"), binary_upgrade());
     family.claim(Case::visible("a binary upgrade taken back"), upgrade_taken_back());
     family.claim(Case::visible("killed workers"), killed_workers());
+    family.claim(Case::visible("twenty reloads within two seconds"), reload_storm());
+    family.claim(Case::visible("a killed master, whose workers go on"), killed_master());
     family.finish()
 }
 
@@ -95,28 +100,74 @@ fn upgrade_taken_back() -> Result<()> {
     gauge_is_nginxs(&agent, &nginx)
 }
 
-/// What a killed worker had in hand it never logs: none of it may be counted, all that is logged must be.
+/// Each reload comes while the workers of those before it still end: with short, kept, and slow requests under way.
+fn reload_storm() -> Result<()> {
+    let (_upstream, nginx, agent) = observed(2)?;
+    let slow = Kept::start(nginx.address(), &Request::post("/alpha/delay/300/echo", 9_000), CLIENTS);
+    let kept = Kept::start(nginx.address(), &Request::get("/alpha/bytes/900"), CLIENTS);
+    let short = Kept::start(nginx.address(), &Request::get("/alpha/bytes/300").close(), CLIENTS);
+    for _ in 0..20 {
+        signal_pid(nginx.pid(), Signal::SIGHUP)?;
+        thread::sleep(Duration::from_millis(100));
+    }
+    for clients in [slow, kept, short] {
+        ensure!(clients.stop()? > 0, "no traffic");
+    }
+    let lines = resting_log(&nginx)?;
+    let workers: BTreeSet<u32> = lines.iter().map(|line| line.pid).collect();
+    ensure!(workers.len() >= 10, "only workers {workers:?} had traffic");
+    equals_log(&agent, &nginx, lines.len())?;
+    until_true("nginx has replaced its workers", PATIENCE, || Ok(nginx.all_workers()?.len() == 2))?;
+    gauge_is_nginxs(&agent, &nginx)
+}
+
+/// The workers have no parent any more, and are watched all the same.
+fn killed_master() -> Result<()> {
+    let (_upstream, mut nginx, agent) = observed(2)?;
+    let kept = Kept::start(nginx.address(), &Request::get("/alpha/bytes/900"), CLIENTS);
+    until_true("there is traffic", PATIENCE, || Ok(kept.done() > 100))?;
+    let orphans = nginx.kill_master()?;
+    let done = kept.done();
+    until_true("traffic goes on", PATIENCE, || Ok(kept.done() > done + 300))?;
+    let requests = kept.stop()?;
+    let counted = equals_log(&agent, &nginx, requests).and_then(|()| gauge_is_nginxs(&agent, &nginx));
+    orphans.into_iter().try_for_each(|worker| signal_pid(worker, Signal::SIGKILL))?;
+    counted
+}
+
+/// What a killed worker had in hand it never logs: none of it is counted unless it was answered in full, all that is logged is.
 fn killed_workers() -> Result<()> {
     let (_upstream, nginx, agent) = observed(2)?;
     let kept = Kept::start(nginx.address(), &Request::get("/alpha/delay/2/bytes/333"), CLIENTS);
-    for _ in 0..3 {
+    for _ in 0..KILLS {
         let before = kept.done();
         until_true("traffic goes on", PATIENCE, || Ok(kept.done() > before + 100))?;
         nginx.kill_worker()?;
     }
     kept.stop()?;
-    let lines = until("the access log rests", PATIENCE, || {
-        let before = nginx.log_so_far()?.len();
-        std::thread::sleep(Duration::from_millis(100));
-        let lines = nginx.log_so_far()?;
-        Ok((lines.len() == before).then_some(lines))
-    })?;
+    let mut lines = resting_log(&nginx)?;
     let now = agent.settled_scrape(lines.len())?;
+    // A worker that is killed in the call that writes an answer's last byte ends with that call: the client has the whole
+    // answer, the log has nothing. All requests are alike.
+    let unlogged = (now.sum("kong_http_status_total") as usize)
+        .checked_sub(lines.len())
+        .with_context(|| format!("fewer than the log has:\n{}", now.own()))?;
+    ensure!(unlogged <= KILLS, "{unlogged} more than the log has:\n{}", now.own());
+    lines.extend(vec![lines[0].clone(); unlogged]);
     compare(&now, &totals::by_prefix(&lines), Scope::Counts)?;
     check_identity(&now)?;
     let cut = now.value("observer_exchanges_unobserved_total{reason=\"process_ended\"}");
     ensure!(now.sum("observer_exchanges_unobserved_total") == cut, "not seen for other reasons:\n{}", now.own());
     gauge_is_nginxs(&agent, &nginx)
+}
+
+fn resting_log(nginx: &Nginx) -> Result<Vec<Line>> {
+    until("the access log rests", PATIENCE, || {
+        let before = nginx.log_so_far()?.len();
+        thread::sleep(Duration::from_millis(400));
+        let lines = nginx.log_so_far()?;
+        Ok((lines.len() == before).then_some(lines))
+    })
 }
 
 #[test]
@@ -128,17 +179,25 @@ fn an_observer_that_comes_late() -> Result<()> {
         ("large exchanges", "/alpha/bytes/300000"),
         ("chunked exchanges", "/alpha/chunked/30x700"),
     ] {
-        family.claim(Case::visible(name), comes_late(path));
+        family.claim(Case::visible(name), comes_late(path, false));
+        family.claim(Case::visible(format!("{name}, after one that was killed")), comes_late(path, true));
     }
     family.finish()
 }
 
-/// Exchanges that began before are never counted in a service's numbers; all that began after are.
-fn comes_late(path: &str) -> Result<()> {
+/// Exchanges that began before are never counted in a service's numbers; all that began after are. One that is killed
+/// (SIGKILL) leaves the gateway unharmed, and nothing behind for its successor.
+fn comes_late(path: &str, after_another: bool) -> Result<()> {
     let upstream = Upstream::ipv4()?;
     let nginx = Config::new()?.workers(2).service("alpha", upstream.address()).start()?;
     let kept = Kept::start(nginx.address(), &Request::get(path), CLIENTS);
     until_true("there is traffic", PATIENCE, || Ok(kept.done() > 50))?;
+    if after_another {
+        let first = Agent::watching(&[nginx.selector()])?;
+        let seen = first.scrape_when(|now| now.sum("kong_http_status_total") > 50.0)?;
+        ensure!(seen.sum("kong_http_status_total") > 50.0, "the first one counts nothing:\n{}", seen.own());
+        first.kill()?;
+    }
     let before = nginx.log_so_far()?.len();
     let agent = Agent::watching(&[nginx.selector()])?;
     let ready = nginx.log_so_far()?.len();
@@ -146,6 +205,7 @@ fn comes_late(path: &str) -> Result<()> {
     until_true("traffic goes on", PATIENCE, || Ok(kept.done() > done + 100))?;
     let requests = kept.stop()?;
     let lines = nginx.log(requests)?;
+    ensure!(lines.iter().all(|line| line.status == 200), "the gateway was harmed");
     let now = agent.settled_scrape(requests - ready)?;
     check_identity(&now)?;
     let counted = now.sum("kong_http_status_total");
