@@ -256,12 +256,7 @@ fn is_too_large(head: &Head) -> bool {
 /// `ngx_http_parse_request_line` and `ngx_http_parse_header_line`.
 fn has_bad_line(head: &Head) -> bool {
     let is_method_bad = head.method().bytes().any(|byte| !matches!(byte, b'A'..=b'Z' | b'_' | b'-'));
-    is_method_bad || is_target_bad(head.target()) || head.lines().skip(1).any(is_field_bad)
-}
-
-fn is_field_bad(line: &[u8]) -> bool {
-    let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
-    name.is_empty() || name.iter().any(|&byte| byte <= b' ' || byte == 0x7f) || line.contains(&0)
+    is_method_bad || is_target_bad(head.target()) || head.has_bad_field
 }
 
 fn is_target_bad(target: &str) -> bool {
@@ -287,7 +282,7 @@ fn is_authority_bad(target: &str) -> bool {
 
 /// An upstream's head that nginx answers by 502 (`ngx_http_proxy_process_header`).
 pub fn is_answer_refused(head: &Head) -> bool {
-    head.lines().skip(1).any(is_field_bad)
+    head.has_bad_field
 }
 
 /// Whether a response begins with a status line (`ngx_http_parse_status_line`); one that has not come to its end may.

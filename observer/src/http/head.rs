@@ -66,6 +66,8 @@ pub struct Head {
     pub expects_continue: bool,
     /// `X-Accel-Redirect` is there: the gateway is sent elsewhere.
     pub redirects: bool,
+    /// A field has no name, spaces or control bytes in its name, or a zero byte anywhere: nginx takes none of these.
+    pub has_bad_field: bool,
 }
 
 /// Nearly all heads are UTF-8: that is looked at once, not at each use.
@@ -167,7 +169,8 @@ impl Head {
             }
         };
         fields.iter().for_each(|field| head.read_field(text, field.name.as_bytes(), field.value));
-        Ok(head)
+        let has_bad_field = head.lines().skip(1).any(is_field_bad);
+        Ok(Head { has_bad_field, ..head })
     }
 
     /// nginx takes any minor version of HTTP/1 above 1 for 1, spaces behind that of a request, and an answer of a later
@@ -364,6 +367,7 @@ impl Head {
             upgrade: false,
             expects_continue: false,
             redirects: false,
+            has_bad_field: false,
         }
     }
 
@@ -466,6 +470,12 @@ fn hash(value: &[u8]) -> u32 {
     let mut hasher = FxHasher::default();
     hasher.write(value);
     hasher.finish() as u32 | 1
+}
+
+/// None that is read as usual is so.
+fn is_field_bad(line: &[u8]) -> bool {
+    let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
+    name.is_empty() || name.iter().any(|&byte| byte <= b' ' || byte == 0x7f) || line.contains(&0)
 }
 
 /// As much as real servers take.
