@@ -123,15 +123,17 @@ impl Head {
         Head::parse_usual(side, text).map_or_else(|| Head::parse_any(side, text), Ok)
     }
 
-    fn parse_usual(side: Side, text: &[u8]) -> Option<Self> {
-        let mut head = Head::bare(text);
-        let start = usual::read(side, text, |name, value| head.read_field(text, name, value))?;
+    /// Parses the head at the start of `bytes`, if it is complete and of the usual form.
+    pub fn parse_usual(side: Side, bytes: &[u8]) -> Option<Self> {
+        let mut head = Head::bare(Text::default());
+        let (start, length) = usual::read(side, bytes, |name, value| head.read_field(bytes, name, value))?;
         match start {
             StartLine::Request { method, target, minor } => {
-                (head.method, head.target, head.minor) = (place(text, method), place(text, target), minor);
+                (head.method, head.target, head.minor) = (place(bytes, method), place(bytes, target), minor);
             }
             StartLine::Response { status, minor } => (head.status, head.minor) = (status, minor),
         }
+        head.text = bytes[..length].to_vec().into();
         Some(head)
     }
 
@@ -145,7 +147,7 @@ impl Head {
             many.resize_with(newlines, MaybeUninit::uninit);
             &mut many[..]
         };
-        let mut head = Head::bare(text);
+        let mut head = Head::bare(text.to_vec().into());
         let fields = match side {
             Side::Request => {
                 let mut request = httparse::Request::new(&mut []);
@@ -213,7 +215,8 @@ impl Head {
         if !is_method || !is_target || target.contains(&b' ') {
             return None;
         }
-        Some(Head { method: place(text, method), target: place(text, target), minor: SIMPLE, ..Head::bare(text) })
+        let bare = Head::bare(text.to_vec().into());
+        Some(Head { method: place(text, method), target: place(text, target), minor: SIMPLE, ..bare })
     }
 
     /// The request's method, as sent.
@@ -347,9 +350,9 @@ impl Head {
         (100..200).contains(&self.status) && self.status != 101 && !(self.close || self.keep_alive)
     }
 
-    fn bare(text: &[u8]) -> Self {
+    fn bare(text: Text) -> Self {
         Head {
-            text: text.to_vec().into(),
+            text,
             method: Place::default(),
             target: Place::default(),
             host: Place::default(),
@@ -430,6 +433,12 @@ impl Head {
                 std::str::from_utf8(bytes).unwrap_or_default()
             }
         }
+    }
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Text::Utf8(SecretText::default())
     }
 }
 

@@ -378,14 +378,19 @@ impl Reader {
         if !input.is_known() {
             return self.blur(false, true);
         }
+        if self.head.is_empty()
+            && let Some(head) = Head::parse_usual(self.side, input.known)
+        {
+            input.take(head.bytes());
+            return Some(self.give_out(head));
+        }
         if let Some((head, bytes)) = self.simple_request(input.known) {
             input.take(bytes as u64);
             self.head.clear();
-            self.state = State::Decide;
-            return Some(Part::Head(Box::new(head)));
+            return Some(self.give_out(head));
         }
         if self.head.is_empty() {
-            // The usual case: the whole head in one call, parsed where it lies.
+            // The whole head in one call: parsed where it lies.
             if let Some(end) = head::end_of_head(input.known, 0) {
                 let text = &input.known[..end];
                 input.take(end as u64);
@@ -424,15 +429,17 @@ impl Reader {
 
     fn parse(&mut self, text: &[u8]) -> Part {
         match Head::parse(self.side, text) {
-            Ok(head) => {
-                self.state = State::Decide;
-                Part::Head(Box::new(head))
-            }
+            Ok(head) => self.give_out(head),
             Err(_) => {
                 self.lose();
                 Part::Malformed
             }
         }
+    }
+
+    fn give_out(&mut self, head: Head) -> Part {
+        self.state = State::Decide;
+        Part::Head(Box::new(head))
     }
 
     fn length(&mut self, left: u64, input: &mut Input<'_>) -> Option<Part> {

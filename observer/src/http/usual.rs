@@ -39,13 +39,15 @@ const IN_NAMES: [bool; 256] = {
     is_in
 };
 
-/// Reads a complete head and tells its fields, names and values, in their order. `None` if it is not of the usual form; what
-/// was told of its fields until then counts for nothing.
-pub fn read<'a>(side: Side, text: &'a [u8], mut field: impl FnMut(&'a [u8], &'a [u8])) -> Option<StartLine<'a>> {
-    if !is_plain(text) {
-        return None;
-    }
-    let (line, mut rest) = line(text)?;
+/// Reads the head at the start of `bytes` and tells its fields, names and values, in their order. Returns its start line and
+/// its length, blank line included. `None` if it is not complete or not of the usual form; what was told of its fields until
+/// then counts for nothing.
+pub fn read<'a>(
+    side: Side,
+    bytes: &'a [u8],
+    mut field: impl FnMut(&'a [u8], &'a [u8]),
+) -> Option<(StartLine<'a>, usize)> {
+    let (line, mut rest) = line(bytes)?;
     let start = match side {
         Side::Request => request_line(line)?,
         Side::Response => status_line(line)?,
@@ -53,7 +55,8 @@ pub fn read<'a>(side: Side, text: &'a [u8], mut field: impl FnMut(&'a [u8], &'a 
     loop {
         let (line, behind) = self::line(rest)?;
         if line.is_empty() {
-            return behind.is_empty().then_some(start);
+            let length = bytes.len() - behind.len();
+            return is_plain(&bytes[..length]).then_some((start, length));
         }
         let colon = line.iter().position(|&byte| !IN_NAMES[usize::from(byte)])?;
         if colon == 0 || line[colon] != b':' {
@@ -89,7 +92,7 @@ fn is_plain(text: &[u8]) -> bool {
     first.is_ascii_graphic() && is_unfit == [false; LANES]
 }
 
-/// The first line of a plain text, without its end, and what is behind it.
+/// The first line, without its end, which in a plain text is CRLF, and what is behind it.
 fn line(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let newline = memchr::memchr(b'\n', text)?;
     Some((&text[..newline.checked_sub(1)?], &text[newline + 1..]))
