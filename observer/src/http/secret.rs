@@ -15,15 +15,15 @@ impl Secret {
         if needed > self.0.capacity() {
             let mut larger = Vec::with_capacity(needed.next_power_of_two());
             larger.extend_from_slice(&self.0);
-            std::mem::replace(&mut self.0, larger).as_mut_slice().zeroize();
+            wipe(&mut std::mem::replace(&mut self.0, larger));
         }
         self.0.extend_from_slice(bytes);
     }
 
     /// Forgets the bytes.
     pub fn clear(&mut self) {
-        // A slice is wiped at once, a vector byte by byte. Behind its bytes nothing was ever written but what was wiped.
-        self.0.as_mut_slice().zeroize();
+        // Behind the bytes nothing was ever written but what was wiped.
+        wipe(&mut self.0);
         self.0.clear();
     }
 }
@@ -68,7 +68,7 @@ impl Deref for SecretText {
 
 impl Drop for SecretText {
     fn drop(&mut self) {
-        std::mem::take(&mut self.0).into_bytes().as_mut_slice().zeroize();
+        wipe(&mut std::mem::take(&mut self.0).into_bytes());
     }
 }
 
@@ -83,6 +83,15 @@ impl std::fmt::Debug for SecretText {
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} bytes", self.0.len())
+    }
+}
+
+/// A slice is wiped at once, a vector byte by byte.
+fn wipe(bytes: &mut [u8]) {
+    // An empty vector has no address. Where there is AVX-512, `memset` stores nothing there under an empty mask, and a
+    // processor takes longer to hold back the fault than to wipe a whole head.
+    if !bytes.is_empty() {
+        bytes.zeroize();
     }
 }
 
