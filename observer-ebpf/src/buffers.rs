@@ -1,8 +1,8 @@
 //! The one place that reads user memory.
 
-use core::hint::black_box;
+use core::{ffi::c_void, hint::black_box};
 
-use aya_ebpf::helpers::generated::bpf_probe_read_user;
+use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
 use observer_ebpf::{
     limits::{
         DATAGRAM_SIZES, GATHERED_SIZES, GATHERED_VECTORS, RESPONSE_HEAD_BYTES, SAMPLE_SIZES, TAIL_BYTES, WALKED_VECTORS,
@@ -363,20 +363,44 @@ fn last_buffer(bytes: u32, source: &Source) -> Option<(u64, u64)> {
     if !source.is_readable() {
         return None;
     }
-    let mut left = u64::from(bytes);
-    if source.vectors == 0 || left <= source.length {
-        return Some((source.base + left, left));
+    let bytes = u64::from(bytes);
+    if source.vectors == 0 || bytes <= source.length {
+        return Some((source.base + bytes, bytes));
     }
-    let mut index = 0u64;
-    while index < WALKED_VECTORS as u64 && index < source.count {
-        let vector = read::<Vector>(source.vectors + index * size_of::<Vector>() as u64)?;
-        if left <= vector.length {
-            return Some((vector.base + left, left));
-        }
-        left -= vector.length;
-        index += 1;
+    let behind_first = source.count.saturating_sub(1).min(WALKED_VECTORS as u64 - 1) as u32;
+    let vector = source.vectors + size_of::<Vector>() as u64;
+    let mut walk = Walk { vector, left: bytes - source.length, end: 0 };
+    // The verifier looks at a callback once, at a loop as often as it may run.
+    // SAFETY: the callback has the signature that `bpf_loop` calls, and its context outlives the call.
+    unsafe { bpf_loop(behind_first, next_vector as *mut c_void, (&raw mut walk).cast(), 0) };
+    (walk.end != 0).then_some((walk.end, walk.left))
+}
+
+/// A walk along vectors.
+#[repr(C)]
+struct Walk {
+    /// Where the next one lies.
+    vector: u64,
+    /// Bytes of the call from there on.
+    left: u64,
+    /// Where the call's last byte ends; 0 as long as that is not known.
+    end: u64,
+}
+
+/// Looks at the next vector. Returns 1 to end the walk.
+unsafe extern "C" fn next_vector(_: u32, walk: *mut Walk) -> i64 {
+    // SAFETY: `last_buffer` passes its own.
+    let walk = unsafe { &mut *walk };
+    let Some(vector) = read::<Vector>(walk.vector) else {
+        return 1;
+    };
+    if walk.left <= vector.length {
+        walk.end = vector.base + walk.left;
+        return 1;
     }
-    None
+    walk.left -= vector.length;
+    walk.vector += size_of::<Vector>() as u64;
+    0
 }
 
 /// The content type of a handshake's records.
