@@ -2,7 +2,7 @@
 //! does not make, and memory given back.
 #![allow(
     unsafe_code,
-    reason = "aya asks for a promise that a type's bytes may be copied; bpf(2) and malloc_trim(3) have no safe wrapper"
+    reason = "aya asks for a promise that a type's bytes may be copied; bpf(2), malloc_trim(3) and madvise(2) have no safe wrapper"
 )]
 
 use std::ffi::CStr;
@@ -12,6 +12,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use aya_obj::generated::bpf_insn;
 use nix::libc;
 use observer_ebpf::tables::{OFFSET_WORDS, Offsets};
+use procfs::process::{MMPermissions, MMapPath, MemoryMap, Process};
 use zerocopy::{Immutable, IntoBytes};
 
 /// [`Offsets`] as the kernel part's constant.
@@ -142,14 +143,29 @@ pub fn link_multi_probe(
     unsafe { bpf(BPF_LINK_CREATE, attributes.as_bytes()) }
 }
 
-/// Gives memory that is free back to the kernel: what was there only while the kernel part was loaded is several times
-/// what the agent needs.
+/// Gives memory back to the kernel that was needed only while the kernel part was loaded, several times what the agent
+/// needs: what is free, and the program's own code. Of that comes back from its file what is run again.
 pub fn give_back_memory() {
     #[cfg(target_env = "gnu")]
     // SAFETY: no memory in use is touched, and it may be called from any thread.
     unsafe {
         libc::malloc_trim(0);
     }
+    for (first, behind) in own_code() {
+        // SAFETY: a mapping of a file that cannot be written to has nothing that the file has not.
+        unsafe {
+            libc::madvise(first as *mut libc::c_void, (behind - first) as usize, libc::MADV_DONTNEED);
+        }
+    }
+}
+
+/// Where this program's code is mapped; without relocations, so that nobody has ever written to it.
+fn own_code() -> Vec<(u64, u64)> {
+    let maps = Process::myself().and_then(|process| Ok((process.exe()?, process.maps()?)));
+    let Ok((program, maps)) = maps else { return Vec::new() };
+    let is_code = |map: &&MemoryMap| map.perms == MMPermissions::READ | MMPermissions::EXECUTE | MMPermissions::PRIVATE;
+    let is_own = |map: &&MemoryMap| matches!(&map.pathname, MMapPath::Path(path) if *path == program);
+    maps.iter().filter(is_code).filter(is_own).map(|map| map.address).collect()
 }
 
 /// Puts a program at one place of the file at `path`, for one process: an event of the given kind and configuration
