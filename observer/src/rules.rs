@@ -80,8 +80,13 @@ pub fn request_bytes(exchange: &Exchange, rule: Option<Rule>) -> (u64, Known) {
     let Some(head) = &request.head else { return (request.bytes, Known::Told) };
     // An upstream is looked for when the body was read (`ngx_http_upstream_init`), and only then the client's going is noticed.
     let is_read = matches!(rule, Some(Rule::ClosedInBody | Rule::BodyTimeout | Rule::ClosedWaiting));
-    if is_read || exchange.tries().next().is_some() || request.bytes == request.head_bytes {
+    if is_read || request.bytes == request.head_bytes {
         return (request.bytes, Known::Told);
+    }
+    if let Some(last) = exchange.tries().next_back() {
+        // Behind its own answer for an upstream that failed nginx reads on just to throw away (`ngx_http_lingering_close_handler`).
+        let is_own = last.answer.status == 0 && exchange.response.head.is_some();
+        return (if is_own { exchange.body_reads.bytes_at_answer } else { request.bytes }, Known::Told);
     }
     // `ngx_http_core_find_config_phase` refuses by the announced length before anything could ask for the body;
     // one that nobody answers is not read.

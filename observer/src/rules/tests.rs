@@ -88,6 +88,18 @@ fn a_body_that_the_gateway_answers_itself_is_taken_for_thrown_away_and_told() {
 }
 
 #[test]
+fn what_is_read_behind_the_gateways_own_answer_for_a_failed_upstream_is_thrown_away() {
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9000\r\n\r\n";
+    let mut exchange = answered(head, "HTTP/1.1 502 Bad Gateway\r\n\r\n");
+    exchange.request.bytes += 9_000;
+    exchange.body_reads.bytes_at_answer = exchange.request.head_bytes + 4_000;
+    exchange.attempts.push(attempt("/", 1, 2, 0));
+    assert_eq!(request_bytes(&exchange, None), (exchange.request.head_bytes + 4_000, Known::Told));
+    exchange.attempts[0].answer.status = 502;
+    assert_eq!(request_bytes(&exchange, None), (exchange.request.head_bytes + 9_000, Known::Told));
+}
+
+#[test]
 fn the_calls_that_read_a_body_may_tell_who_wanted_it() {
     let thrown_away = (0, Known::Inferred(BodyRule::ThrownAway));
     let as_discard = BodyReads { has_own_calls: true, is_as_discard: true, ..BodyReads::default() };
