@@ -263,7 +263,8 @@ fn the_readme_points_to_every_page() -> Result<()> {
     for entry in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs"))? {
         let name = entry?.file_name().to_string_lossy().into_owned();
         assert!(readme.contains(&format!("(docs/{name})")), "{name} is not in the README");
-        assert!(PAGES.iter().any(|(page, _)| *page == name), "{name} is run by no test");
+        let is_page = name.ends_with(".md");
+        assert!(!is_page || PAGES.iter().any(|(page, _)| *page == name), "{name} is run by no test");
     }
     Ok(())
 }
