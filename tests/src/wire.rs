@@ -17,6 +17,17 @@ pub struct Head {
     pub headers: Vec<(String, String)>,
 }
 
+/// A head as it comes, its blank line included, and no byte of what follows it.
+pub fn read_head(stream: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte)?;
+        head.push(byte[0]);
+    }
+    Ok(head)
+}
+
 impl Head {
     /// The first header line of that name, in any case.
     pub fn header(&self, name: &str) -> Option<&str> {

@@ -13,6 +13,7 @@ use observer_tests::request::content;
 use observer_tests::traffic;
 use observer_tests::tunnel::Tunnel;
 use observer_tests::wait::free_port;
+use observer_tests::wire::read_head;
 use observer_tests::{Client, Request, Upstream};
 
 const SHORT: Duration = Duration::from_millis(300);
@@ -161,12 +162,7 @@ fn upgrade(bench: &Bench<'_>) -> Result<TcpStream> {
     stream.set_nodelay(true)?;
     let request = Request::get("/alpha/socket").header("Connection", "Upgrade").header("Upgrade", "websocket");
     stream.write_all(&request.bytes())?;
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") {
-        stream.read_exact(&mut byte).context("read the 101's head")?;
-        head.push(byte[0]);
-    }
+    let head = read_head(&mut stream).context("read the 101's head")?;
     ensure!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
     Ok(stream)
 }

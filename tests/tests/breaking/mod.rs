@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use observer_tests::socket::Socket;
+use observer_tests::wire::read_head;
 
 /// Places of a reset: the path's first segment behind the service's, and what is sent before.
 pub const PLACES: [(&str, &[u8]); 10] = [
@@ -64,13 +65,7 @@ fn serve(handle: impl Fn(TcpStream) -> TcpStream + Copy + Send + 'static) -> Res
 fn answer(mut stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") {
-        stream.read_exact(&mut byte)?;
-        head.push(byte[0]);
-    }
-    let head = String::from_utf8_lossy(&head).into_owned();
+    let head = String::from_utf8_lossy(&read_head(&mut stream)?).into_owned();
     let path = head.split(' ').nth(1).unwrap_or_default();
     let is_at = |place: &str| path.split('/').any(|segment| segment == place);
     if is_at(IN_THE_REQUEST) {

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
+use observer_tests::wire::read_head;
 
 /// What it answers to `/N`, N counting from 0; it closes behind each answer.
 pub fn answering(answers: Vec<Vec<u8>>) -> Result<SocketAddr> {
@@ -24,13 +25,7 @@ pub fn answering(answers: Vec<Vec<u8>>) -> Result<SocketAddr> {
 fn answer(mut stream: TcpStream, answers: &[Vec<u8>]) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") {
-        stream.read_exact(&mut byte)?;
-        head.push(byte[0]);
-    }
-    let head = String::from_utf8_lossy(&head).into_owned();
+    let head = String::from_utf8_lossy(&read_head(&mut stream)?).into_owned();
     let path = head.split(' ').nth(1).unwrap_or_default();
     let index: usize = path.rsplit('/').next().and_then(|last| last.parse().ok()).unwrap_or(usize::MAX);
     stream.write_all(answers.get(index).map_or(b"HTTP/1.1 404 x\r\n\r\n", |bytes| bytes.as_slice()))?;

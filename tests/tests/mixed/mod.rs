@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use observer_tests::request::{chunk, content};
+use observer_tests::wire::read_head;
 use observer_tests::{Body, Client, Request};
 
 /// Where the gateway listens.
@@ -240,12 +241,7 @@ fn upgraded(at: &Places) -> Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
     let request = get("tunnel/socket").header("Connection", "Upgrade").header("Upgrade", "websocket");
     stream.write_all(&request.bytes())?;
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") {
-        stream.read_exact(&mut byte).context("read the 101's head")?;
-        head.push(byte[0]);
-    }
+    let head = read_head(&mut stream).context("read the 101's head")?;
     ensure!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
     for length in [10, 3_000, 20_000] {
         stream.write_all(&content(length))?;
