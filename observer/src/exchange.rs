@@ -105,6 +105,8 @@ pub struct Attempt {
     pub path: Option<Zeroizing<Box<str>>>,
     /// The upstream's answer, as far as it has come.
     pub answer: Answer,
+    /// It is a connect that was begun while another upstream was awaited: a copy's, if it is this exchange's at all.
+    pub is_beside: bool,
     /// What speaks for its being made for that client's exchange.
     pub evidence: Evidence,
     /// The client's response is this one's, as far as the way back tells.
@@ -241,6 +243,7 @@ impl Attempt {
             host: None,
             path: None,
             answer: Answer::default(),
+            is_beside: false,
             evidence: Evidence::default(),
             is_passed_on: false,
             after: None,
@@ -303,7 +306,8 @@ impl Exchange {
 
     /// Whether an upstream's answer is still awaited.
     pub fn awaits_upstream(&self) -> bool {
-        self.attempts.last().is_some_and(|attempt| attempt.answer.header_ns.is_none() && attempt.ended_ns.is_none())
+        let last = self.attempts.iter().rfind(|attempt| !attempt.is_beside);
+        last.is_some_and(|attempt| attempt.answer.header_ns.is_none() && attempt.ended_ns.is_none())
     }
 
     /// Whether both messages are complete.
@@ -311,9 +315,10 @@ impl Exchange {
         self.request.is_complete && self.response.is_complete
     }
 
-    /// Whether an upstream that was asked for it has not answered in full.
+    /// Whether an upstream that was asked for it, or is to be asked for a copy of it, has not answered in full.
     pub fn has_attempt_under_way(&self) -> bool {
-        self.attempts.iter().any(|attempt| attempt.path.is_some() && attempt.ended_ns.is_none())
+        let is_held_for = |attempt: &Attempt| attempt.path.is_some() || attempt.is_beside;
+        self.attempts.iter().any(|attempt| is_held_for(attempt) && attempt.ended_ns.is_none())
     }
 
     /// Of an upstream's exchange what its answer tells.

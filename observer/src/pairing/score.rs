@@ -31,6 +31,10 @@ const LONG_TARGET_BYTES: usize = 12;
 /// read since.
 const DUE_AGAIN: i32 = 6;
 
+/// Points of a client's exchange that is answered: fewer than another has by the thread's order alone, so that one which
+/// waits for the same target, or has lost an upstream, comes first.
+const ANSWERED: i32 = -3;
+
 /// The thread wrote the response to the client right after it had read the upstream's.
 const WAY_BACK: i32 = 10;
 
@@ -43,13 +47,16 @@ pub(super) struct Score {
 pub(super) fn forth(asked: Asked<'_>, candidate: Candidate<'_>) -> Option<Score> {
     let exchange = candidate.exchange;
     let client = exchange.request.head.as_deref()?;
-    if exchange.response.head.is_some() {
+    // A copy may be asked for when the client has its answer, if its connect was begun before.
+    let is_answered = exchange.response.head.is_some();
+    if is_answered && asked.connected_for != Some(exchange.id) {
         return None;
     }
     let of_thread = asked.lead.filter(|lead| lead.client == Some(exchange.id));
     let ids = id_points(client, asked.head);
     let mut points = ids;
     points += if of_thread.is_some() { 8 } else { 0 };
+    points += if is_answered { ANSWERED } else { 0 };
     points += if client.method() == asked.head.method() { 1 } else { -6 };
     let target = target_points(client, asked.head);
     points += target;

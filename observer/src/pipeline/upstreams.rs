@@ -20,15 +20,19 @@ impl Pipeline {
             return self.datastore.found(&connection.opened);
         }
         connection.lead = self.lead(connection.opened.thread);
-        let Some(client) = connection.lead.and_then(|lead| lead.client) else { return };
-        let attempt = Attempt::new(connection.next_id(), connection.opened.remote.clone(), connection.opened.time_ns);
+        let Some((client, is_direct)) = connection.lead.and_then(|lead| Some((lead.client?, lead.is_direct))) else {
+            return;
+        };
+        let mut attempt =
+            Attempt::new(connection.next_id(), connection.opened.remote.clone(), connection.opened.time_ns);
         if let Some(exchange) = self.client_mut(client)
             && exchange.request.head.is_some()
             && exchange.response.head.is_none()
-            && !exchange.awaits_upstream()
-            && exchange.add_attempt(attempt).is_ok()
         {
-            connection.made_for = Some(client);
+            attempt.is_beside = exchange.awaits_upstream();
+            if (is_direct || !attempt.is_beside) && exchange.add_attempt(attempt).is_ok() {
+                connection.made_for = Some(client);
+            }
         }
     }
 
@@ -207,8 +211,12 @@ impl Pipeline {
     }
 
     fn forget_attempt(&mut self, client: Option<ExchangeId>, id: ExchangeId) {
-        if let Some(client) = client.and_then(|client| self.client_mut(client)) {
-            client.attempts.retain(|attempt| attempt.id != id);
+        let Some(client) = client else { return };
+        let Some(exchange) = self.client_mut(client) else { return };
+        exchange.attempts.retain(|attempt| attempt.id != id);
+        if exchange.is_complete() {
+            // It was kept for this one.
+            self.client_may_end(client, 0);
         }
     }
 
