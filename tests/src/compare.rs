@@ -17,10 +17,12 @@ use crate::totals::{Services, Totals, of_all};
 pub const REQUEST_ERROR_MS: f64 = 2.0;
 /// Largest mean error of the times of many requests.
 pub const MEAN_ERROR_MS: f64 = 0.5;
-/// So many requests are many: the means of nginx's own rounding errors are well below [`MEAN_ERROR_MS`] then.
+/// So many requests are many: their mean is judged, not each.
 pub const MANY_REQUESTS: u64 = 100;
-/// One step of the coarse clock.
-const TICK_MS: f64 = 4.0;
+/// What nginx cuts `$request_time` to.
+pub const MILLISECOND: f64 = 1.0;
+/// One step of the coarse clock, which the upstream times are taken from.
+pub const TICK_MS: f64 = 4.0;
 
 /// Histogram families and how their labels end: per service, and over all.
 const LATENCY: &str = "kong_latency";
@@ -58,10 +60,17 @@ impl Scope {
     }
 }
 
-/// Largest difference between two sums over `requests` times, in ms.
-pub fn tolerance_ms(requests: u64) -> f64 {
+/// Largest difference between two sums over `requests` times, in ms, where nginx's clock goes by `step_ms`.
+///
+/// The difference of two times that were cut to steps is right on average, and strays by a step's root of a sixth: the
+/// sums that nginx logs do so by three times that and the root of their number in one of 370 cases.
+pub fn tolerance_ms(requests: u64, step_ms: f64) -> f64 {
     let count = requests as f64;
-    if requests >= MANY_REQUESTS { MEAN_ERROR_MS * count } else { REQUEST_ERROR_MS * count + TICK_MS }
+    if requests >= MANY_REQUESTS {
+        MEAN_ERROR_MS * count + 3.0 * step_ms * (count / 6.0).sqrt()
+    } else {
+        REQUEST_ERROR_MS * count + TICK_MS
+    }
 }
 
 /// Compares `agent`, its counters' growth since before the traffic, with the `log`'s sums by service.
@@ -154,7 +163,8 @@ impl Expected {
                 let key = latency_key(family, "sum", kind, service);
                 // Over many requests what a long pass adds here it takes away there.
                 let pass_ms = if count >= MANY_REQUESTS { 0.0 } else { pass_ms };
-                self.0.insert(key, (sum_ms, tolerance_ms(count) + pass_ms));
+                let step_ms = if kind == "request" { MILLISECOND } else { TICK_MS };
+                self.0.insert(key, (sum_ms, tolerance_ms(count, step_ms) + pass_ms));
             }
         }
     }
@@ -231,6 +241,14 @@ mod tests {
         compare(&agent, &log, Scope::Counts).unwrap();
         let error = compare(&agent, &log, Scope::CountsAndTimes).unwrap_err();
         assert!(error.to_string().contains("kong_latency_sum{type=\"request\",service=\"a\"}"));
+    }
+
+    #[test]
+    fn the_mean_of_many_is_judged_the_sharper_the_more_there_are() {
+        let mean_ms = |requests: u64, step_ms| tolerance_ms(requests, step_ms) / requests as f64;
+        assert!((0.98..1.0).contains(&mean_ms(100, TICK_MS)));
+        assert!((0.50..0.55).contains(&mean_ms(10_000, TICK_MS)));
+        assert!((0.50..0.63).contains(&mean_ms(100, MILLISECOND)));
     }
 
     #[test]

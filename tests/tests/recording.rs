@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use observer_tests::agent::{self, Recorder};
-use observer_tests::compare::tolerance_ms;
+use observer_tests::compare::{MILLISECOND, tolerance_ms};
 use observer_tests::exposition::Exposition;
 use observer_tests::nginx::config::Config;
 use observer_tests::wait::alone;
@@ -98,7 +98,7 @@ fn a_replay_is_the_same_every_time_and_equals_the_live_agent() -> Result<()> {
     for (key, live_ms) in live.family("kong_latency_sum") {
         if key.contains(SERVICE) {
             let difference_ms = (live_ms - replayed.value(key)).abs();
-            assert!(difference_ms <= tolerance_ms(REQUESTS as u64), "{key}");
+            assert!(difference_ms <= tolerance_ms(REQUESTS as u64, MILLISECOND), "{key}");
         }
     }
     Ok(())
