@@ -33,6 +33,9 @@ pub enum Uncertain {
     /// (`ngx_http_read_client_request_body`) and not if it was thrown away (`ngx_http_discard_request_body`), and the
     /// calls were such as serve both. Taken: thrown away.
     DiscardedBody,
+    /// The gateway's process was killed right behind an answer's last byte: whether it had logged the request by then no
+    /// call tells (`ngx_http_free_request`). Taken: it had.
+    KilledBehindAnswer,
 }
 
 impl Uncertain {
@@ -40,6 +43,7 @@ impl Uncertain {
     pub const fn name(self) -> &'static str {
         match self {
             Uncertain::DiscardedBody => "discarded_body",
+            Uncertain::KilledBehindAnswer => "killed_behind_answer",
         }
     }
 }

@@ -85,7 +85,10 @@ impl Verdict {
         if let Some(status) = exchange.status() {
             return match ending {
                 Ending::Lost(reason) => Verdict::Unobserved(reason),
-                Ending::WithProcess if !exchange.response.is_complete => Verdict::Unobserved(Unobserved::ProcessEnded),
+                // It is logged when nothing of it is left to do: no body to read away, no copy to wait for.
+                Ending::WithProcess if !exchange.is_complete() || exchange.has_attempt_under_way() => {
+                    Verdict::Unobserved(Unobserved::ProcessEnded)
+                }
                 Ending::Complete | Ending::ByPeer | Ending::ByGateway | Ending::WithProcess | Ending::NeverRead => {
                     Verdict::Counted { status, rule: None }
                 }

@@ -79,6 +79,8 @@ pub struct Connection {
     pub process: u32,
     /// The thread that used it last.
     pub thread: u32,
+    /// When that was; 0 if it moved no bytes yet.
+    pub last_call_ns: Nanoseconds,
     /// Its peer is an observed gateway too.
     pub is_internal: bool,
     /// A connect was seen, and no request since.
@@ -158,6 +160,7 @@ impl Connection {
             is_over: false,
             process: opened.process,
             thread: opened.thread,
+            last_call_ns: 0,
             is_internal: false,
             connected_ns: (opened.role == Role::Upstream && opened.origin == Origin::Beginning)
                 .then_some(opened.time_ns),
@@ -241,6 +244,7 @@ impl Connection {
     pub fn data_with(&mut self, data: &Data<'_>, moments: &mut Vec<Moment>, spans: &mut impl FnMut(Span<'_>)) {
         self.process = data.process;
         self.thread = data.thread;
+        self.last_call_ns = data.time_ns;
         if !self.takes(data, moments) {
             self.follow(data.layer, data.sequence);
             return;
@@ -332,6 +336,15 @@ impl Connection {
             self.end_all(Ending::Lost(Unobserved::RecordsLost), moments);
         }
         last_ns.max(self.last_end_ns)
+    }
+
+    /// Whether the last call on it was the last of a client's exchange, and none is under way.
+    pub fn has_just_answered(&self) -> bool {
+        let is_over = match self.exchanges.back() {
+            None => self.last_end_ns == self.last_call_ns,
+            Some(held) => held.is_complete() && held.ended_ns() == self.last_call_ns,
+        };
+        self.opened.role == Role::Client && is_over
     }
 
     /// The process that had the connection ended.

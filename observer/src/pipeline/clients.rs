@@ -63,7 +63,8 @@ impl Pipeline {
                     if answered == Some(exchange.id.number) && exchange.waits_by.is_some() {
                         self.join(&mut exchange, thread);
                     }
-                    if ending == Ending::Complete || exchange.response.head.is_some() {
+                    let is_gateway_done = exchange.response.head.is_some() && ending != Ending::WithProcess;
+                    if ending == Ending::Complete || is_gateway_done {
                         self.give_back(&mut exchange);
                     }
                     self.client_ended(socket, &mut exchange, ending);

@@ -29,6 +29,7 @@ use crate::gateways::Gateways;
 use crate::metrics::Metrics;
 use crate::pairing::{Pairing, Touch};
 use crate::resets::Resets;
+use crate::rules::Uncertain;
 
 pub use enabled::Enabled;
 pub use journal::Pair;
@@ -409,12 +410,11 @@ impl Pipeline {
 
     /// Exchanges of a process that ended end with it, before the kernel closes its sockets.
     fn process_ended(&mut self, process: u32) {
-        let sockets: Vec<Cookie> = self
-            .connections
-            .iter()
-            .filter(|(_, connection)| connection.process == process)
-            .map(|(&socket, _)| socket)
-            .collect();
+        let of_process = self.connections.iter().filter(|(_, connection)| connection.process == process);
+        let mut sockets: Vec<Cookie> = of_process.map(|(&socket, _)| socket).collect();
+        // A client's exchange ends before the upstreams' that it still waits for.
+        sockets.sort_unstable_by_key(|socket| (self.connections[socket].opened.role != Role::Client, *socket));
+        self.look_at_last_answer(&sockets);
         for socket in sockets {
             let mut moments = Vec::new();
             let Some(connection) = self.connections.get_mut(&socket) else { continue };
@@ -429,6 +429,15 @@ impl Pipeline {
             }
         }
         self.pairing.thread_ended(process);
+    }
+
+    /// What a process does behind an answer shows that it has logged it; one that ended did nothing more.
+    fn look_at_last_answer(&self, sockets: &[Cookie]) {
+        let of_process = sockets.iter().filter_map(|socket| self.connections.get(socket));
+        let last = of_process.max_by_key(|connection| connection.last_call_ns);
+        if last.is_some_and(|last| last.has_just_answered() && !last.is_internal) {
+            self.metrics.uncertain(Uncertain::KilledBehindAnswer.name());
+        }
     }
 
     /// An exchange of which only the end was seen, or nothing but that it was.

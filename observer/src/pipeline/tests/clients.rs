@@ -1,7 +1,7 @@
 //! Clients' exchanges: who answers, who goes, what is counted.
 
-use super::script::{MS, ORDERS, Script, answer, get};
-use crate::event::{Direction, Event, Lost, TcpState};
+use super::script::{MS, ORDERS, Script, USERS, WORKER, answer, get};
+use crate::event::{Direction, Event, Lost, ProcessChange, TcpState};
 
 #[test]
 fn a_gateways_own_reply_counts_where_its_route_is_known() {
@@ -195,4 +195,40 @@ fn a_request_that_the_gateway_never_took_up_is_filtered() {
     assert_eq!(script.told(), ["orders: 200 x1, 33+57 bytes, 1+-=1 ms", "filtered: never_read x1"]);
     assert_eq!(script.gauge(), [0, 0, 0, 0]);
     assert_eq!(script.value("kong_nginx_http_current_connections{state=\"total\"}"), Some(1));
+}
+
+/// Only what it does next would show that it has logged the request.
+#[test]
+fn an_answer_that_its_process_did_not_survive_is_uncertain() {
+    const UNCERTAIN: &str = "observer_uncertain_total{reason=\"killed_behind_answer\"}";
+    for (is_last, close) in [(true, ""), (false, ""), (true, "Connection: close\r\n")] {
+        let mut script = Script::new();
+        let (answered, other) = (script.accepts(1), script.accepts(1));
+        script.reads(1, answered, get("/orders"));
+        script.writes(2, answered, answer(200, "").replace("\r\n\r\n", &format!("\r\n{close}\r\n")));
+        if !is_last {
+            script.reads(3, other, get("/orders"));
+        }
+        script.process(4, WORKER, ProcessChange::Exited);
+        assert_eq!(script.sum("kong_http_status_total"), 1);
+        assert_eq!(script.value(UNCERTAIN), is_last.then_some(1));
+    }
+}
+
+/// nginx logs a request behind all that it does for it.
+#[test]
+fn an_answer_is_not_counted_whose_process_ended_within_what_came_behind() {
+    let mut script = Script::new();
+    let (copied, early) = (script.accepts(1), script.accepts(1));
+    script.reads(1, copied, get("/orders"));
+    let asked = script.connected(1, ORDERS);
+    let copy = script.connected(1, USERS);
+    script.writes(2, asked, get("/orders"));
+    script.writes(2, copy, get("/copies"));
+    script.reads(5, asked, answer(200, ""));
+    script.writes(6, copied, answer(200, ""));
+    script.reads(7, early, "POST /orders HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\nsome");
+    script.writes(8, early, answer(401, ""));
+    script.process(9, WORKER, ProcessChange::Exited);
+    assert_eq!(script.told(), ["unobserved: process_ended x2"]);
 }
