@@ -105,7 +105,7 @@ impl Case {
         Self { class: Class::Inferred(rule, 1), ..Self::visible(name) }
     }
 
-    /// A case whose request's length is uncertain for `reason`, with one line in the log.
+    /// A case of which something is uncertain for `reason`, with one line in the log.
     pub fn undecidable(name: impl Into<String>, reason: &'static str) -> Self {
         Self { class: Class::Undecidable(reason, 1), ..Self::visible(name) }
     }

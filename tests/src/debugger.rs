@@ -6,7 +6,7 @@ use std::ffi::c_void;
 use anyhow::{Context, Result, bail};
 use nix::libc::user_regs_struct;
 use nix::sys::ptrace::{self, Options};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{self, Signal};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
@@ -77,6 +77,29 @@ impl Debugged {
         }
     }
 
+    /// Lets the stopped process run to the end of its next such system calls, one after the other, and kills it there.
+    pub fn kill_behind(&mut self, system_calls: &[i64]) -> Result<()> {
+        ptrace::setoptions(self.pid, Options::PTRACE_O_TRACESYSGOOD)?;
+        let mut awaited = system_calls.iter().copied().peekable();
+        let mut is_within = false;
+        loop {
+            ptrace::syscall(self.pid, None)?;
+            match waitpid(self.pid, Some(WaitPidFlag::__WALL))? {
+                WaitStatus::PtraceSyscall(_) => is_within = !is_within,
+                WaitStatus::Stopped(..) => continue,
+                other => bail!("the gateway's worker: {other:?}"),
+            }
+            if !is_within {
+                awaited.next_if_eq(&ptrace::getregs(self.pid)?.orig_rax.cast_signed());
+            }
+            if awaited.peek().is_none() {
+                signal::kill(self.pid, Signal::SIGKILL)?;
+                waitpid(self.pid, Some(WaitPidFlag::__WALL))?;
+                return Ok(());
+            }
+        }
+    }
+
     /// Runs the instruction of the breakpoint that was hit, and goes on.
     pub fn pass(&mut self, hit: &Hit) -> Result<()> {
         let replaced = *self.replaced.get(&hit.address).context("a breakpoint that nobody has put there")?;
@@ -101,7 +124,11 @@ impl Debugged {
     }
 
     fn let_go(&mut self) -> Result<()> {
-        ptrace::interrupt(self.pid)?;
+        match ptrace::interrupt(self.pid) {
+            // It was killed.
+            Err(nix::errno::Errno::ESRCH) => return Ok(()),
+            interrupted => interrupted?,
+        }
         let stopped = waitpid(self.pid, Some(WaitPidFlag::__WALL))?;
         if let WaitStatus::Stopped(_, Signal::SIGTRAP) = stopped {
             // It had reached a breakpoint before it was interrupted.

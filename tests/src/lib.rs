@@ -15,6 +15,7 @@ pub mod wire;
 
 pub mod client;
 pub mod nginx;
+pub mod recorded;
 pub mod request;
 pub mod tunnel;
 pub mod upstream;

@@ -1,18 +1,18 @@
 //! Proofs that no rule could decide what the observer takes a default for: two runs with the same calls, byte for byte, and
 //! different lines in nginx's log.
 //!
-//! The one thing undecidable is whether nginx counts a body that it answered itself: it does if a handler asked for the
-//! body, and does not if the body was thrown away.
+//! Undecidable is whether nginx counts a body that it answered itself: it does if a handler asked for the body, and does
+//! not if the body was thrown away. The other such thing, in `conformance_killed`, is whether a worker that was killed had
+//! logged its last answer.
 
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use observer::event::{Cookie, Data, Event};
-use observer::recording::Reader;
 use observer_tests::agent::Recorder;
 use observer_tests::conformance::{Case, Family};
 use observer_tests::nginx::access_log::Line;
 use observer_tests::nginx::config::Config;
+use observer_tests::recorded::calls;
 use observer_tests::request::chunk;
 use observer_tests::{Body, Client, Nginx, Request};
 
@@ -20,9 +20,6 @@ const REASON: &str = "discarded_body";
 
 /// The requests of the proofs go here, those that tell that the recorder records elsewhere.
 const PATH: &str = "/own/a";
-
-/// How the one line of an answer begins that tells the time.
-const DATE: &str = "Date: ";
 
 #[test]
 fn conformance() -> Result<()> {
@@ -116,39 +113,5 @@ fn run(bytes: &[u8], nginx: &Nginx) -> Result<(Vec<String>, Line)> {
     client.rest();
     let line = nginx.log(logged + 1)?.pop().context("a line")?;
     recorder.end()?;
-    Ok((calls(&file)?, line))
-}
-
-fn calls(file: &Path) -> Result<Vec<String>> {
-    let mut reader = Reader::open(file)?;
-    let mut ours: Option<Cookie> = None;
-    let mut calls = Vec::new();
-    while let Some(event) = reader.read()? {
-        match event {
-            Event::Data(data) => {
-                let begins = data.offset == 0 && data.sample.starts_with(format!("POST {PATH}").as_bytes());
-                if begins {
-                    ours = Some(data.socket);
-                }
-                if ours == Some(data.socket) {
-                    calls.push(call(&data));
-                }
-            }
-            Event::State(change) if ours == Some(change.socket) => {
-                calls.push(format!("{:?} to {:?}, error {}", change.old, change.new, change.error));
-            }
-            _ => {}
-        }
-    }
-    ensure!(!calls.is_empty(), "the recording lacks the request");
-    Ok(calls)
-}
-
-fn call(data: &Data<'_>) -> String {
-    let sample = String::from_utf8_lossy(data.sample);
-    // The time of day is no difference.
-    let sample: Vec<&str> = sample.split("\r\n").filter(|line| !line.starts_with(DATE)).collect();
-    let tail = String::from_utf8_lossy(data.tail);
-    let Data { direction, call, offset, result, .. } = data;
-    format!("{direction:?} {call:?} at {offset}: {result}, {sample:?} {tail:?}")
+    Ok((calls(&file, &format!("POST {PATH}"))?, line))
 }
