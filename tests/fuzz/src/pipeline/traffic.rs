@@ -29,7 +29,13 @@ impl Traffic {
     pub fn take(&mut self, moment: &Moment) {
         match moment {
             Moment::Stray(_) | Moment::Ended(_, Ending::Lost(_)) => self.is_sound = false,
-            Moment::Ended(exchange, _) => self.take_exchange(exchange),
+            Moment::Ended(exchange, ending) => {
+                // What a gateway closes without an answer within a body is judged by the calls that read the body.
+                let is_within_body = exchange.request.head.is_some() && !exchange.request.is_complete;
+                let is_answered = exchange.response.head.is_some();
+                self.is_sound &= is_answered || !is_within_body || *ending != Ending::ByGateway;
+                self.take_exchange(exchange);
+            }
             Moment::Carries(carried) => self.is_sound &= *carried == Carried::Http1,
             Moment::Begun(_) | Moment::RequestHead(_) | Moment::RequestEnd(_) | Moment::ResponseHead(_) => {}
         }
