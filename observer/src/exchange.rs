@@ -318,7 +318,15 @@ impl Exchange {
     /// Whether an upstream that was asked for it, or is to be asked for a copy of it, has not answered in full.
     pub fn has_attempt_under_way(&self) -> bool {
         let is_held_for = |attempt: &Attempt| attempt.path.is_some() || attempt.is_beside;
-        self.attempts.iter().any(|attempt| is_held_for(attempt) && attempt.ended_ns.is_none())
+        let is_open = |attempt: &&Attempt| is_held_for(attempt) && attempt.ended_ns.is_none();
+        self.attempts.iter().filter(is_open).any(|attempt| !self.has_all_of(attempt))
+    }
+
+    /// Whether the client got the whole of an upstream's answer: then the gateway has read it, whether or not by calls that
+    /// show it (`splice`).
+    fn has_all_of(&self, attempt: &Attempt) -> bool {
+        let body_bytes = self.response.bytes.saturating_sub(self.response.head_bytes);
+        attempt.is_passed_on && attempt.answer.content_length.is_some_and(|length| length > 0 && body_bytes >= length)
     }
 
     /// Of an upstream's exchange what its answer tells.

@@ -1,6 +1,7 @@
 // A gateway that moves its bytes by calls that show nothing of them, one connection at a time.
 //
 // calls PORT plain|splice|splice-close|ring|ring-work|ring-thread
+// calls PORT proxy UPSTREAM-PORT
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -54,15 +55,21 @@ static long content_length(void) {
     return field ? atol(field + strlen("Content-Length: ")) : 0;
 }
 
+// What is still to come of the message whose first `bytes` are in the buffer.
+static long to_come(long bytes) {
+    buffer[bytes] = 0;
+    char *end = strstr(buffer, "\r\n\r\n");
+    must(end != 0, "a whole head");
+    return content_length() - (bytes - (end + 4 - buffer));
+}
+
 // The head by `recv`, the body by `splice`, as a proxy with an eye on its CPU does it.
 static void splice_bodies(int client, int closes) {
     static const char last[] = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
     int nowhere = open("/dev/null", O_WRONLY);
     long bytes;
     while ((bytes = recv(client, buffer, sizeof buffer - 1, 0)) > 0) {
-        buffer[bytes] = 0;
-        long behind = bytes - (strstr(buffer, "\r\n\r\n") + 4 - buffer);
-        splice_out(client, nowhere, content_length() - behind);
+        splice_out(client, nowhere, to_come(bytes));
         if (closes) {
             must(send(client, last, sizeof last - 1, 0) > 0, "send");
             break;
@@ -70,6 +77,22 @@ static void splice_bodies(int client, int closes) {
         must(send(client, ANSWER, ANSWER_BYTES, 0) == ANSWER_BYTES, "send");
     }
     close(nowhere);
+}
+
+// Heads by `recv` and `send`, bodies by `splice`, both ways.
+static void proxy(int client, const char *port) {
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(atoi(port)), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    int upstream = socket(AF_INET, SOCK_STREAM, 0);
+    must(connect(upstream, (void *)&to, sizeof to) == 0, "connect");
+    long bytes;
+    while ((bytes = recv(client, buffer, 1024, 0)) > 0) {
+        must(send(upstream, buffer, bytes, 0) == bytes, "send");
+        splice_out(client, upstream, to_come(bytes));
+        must((bytes = recv(upstream, buffer, 1024, 0)) > 0, "recv");
+        must(send(client, buffer, bytes, 0) == bytes, "send");
+        splice_out(upstream, client, to_come(bytes));
+    }
+    close(upstream);
 }
 
 static void plain(int client) {
@@ -151,7 +174,7 @@ static void by_ring(int client, int is_elsewhere) {
 }
 
 int main(int count, char **arguments) {
-    must(count == 3, "calls PORT WAY");
+    must(count >= 3, "calls PORT WAY");
     const char *way = arguments[2];
     int listener = socket(AF_INET, SOCK_STREAM, 0), yes = 1;
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
@@ -164,6 +187,7 @@ int main(int count, char **arguments) {
     for (;;) {
         int client = accept(listener, 0, 0);
         if (!strcmp(way, "plain")) plain(client);
+        else if (!strcmp(way, "proxy") && count == 4) proxy(client, arguments[3]);
         else if (!strncmp(way, "splice", 6)) splice_bodies(client, !strcmp(way, "splice-close"));
         else by_ring(client, !strcmp(way, "ring-work"));
         close(client);

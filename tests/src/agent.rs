@@ -172,7 +172,8 @@ impl Agent {
     /// Kills it (SIGKILL), as if it had crashed.
     pub fn kill(mut self) -> Result<()> {
         self.is_killed = true;
-        self.process.end(Signal::SIGKILL, self.end_limit).map(drop)
+        // The kernel takes its programs out first.
+        self.process.end(Signal::SIGKILL, PATIENCE).map(drop)
     }
 }
 

@@ -96,6 +96,8 @@ pub struct Connection {
     layers: Layers,
     /// What the thread was at when the connect or the request began.
     pub lead: Option<Lead>,
+    /// Upstream exchanges below this number are over as far as the client's are concerned.
+    pub told_over: u64,
     /// The connect was done, and no request followed since.
     pub established_ns: Option<Nanoseconds>,
     /// The client exchange that was at hand when something else than HTTP was written last.
@@ -170,6 +172,7 @@ impl Connection {
             handshake: None,
             layers: Layers::default(),
             lead: None,
+            told_over: 0,
             established_ns: None,
             spoken_for: None,
             requests: reader(Side::Request),
@@ -419,6 +422,13 @@ impl Connection {
         *self.offset(data.direction) = data.offset;
         if missing == 0 {
             return;
+        }
+        let is_upstreams = self.opened.role == Role::Upstream && side == Side::Response;
+        if is_upstreams && missing == u64::from(data.unseen_bytes) && !self.exchanges.is_empty() {
+            // How many there were is all that matters of an upstream's body.
+            let input = Input::new(&[], missing, &[]);
+            let piece = Piece { input, time_ns: data.time_ns, hidden_for: Unobserved::UnseenBytes };
+            return self.feed(side, piece, &mut |_| {}, moments);
         }
         let reason = if data.unseen_bytes > 0 { Unobserved::UnseenBytes } else { Unobserved::RecordsLost };
         if reason == Unobserved::RecordsLost {

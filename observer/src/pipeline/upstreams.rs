@@ -73,7 +73,7 @@ impl Pipeline {
     pub(super) fn upstream_moments(&mut self, socket: Cookie, thread: u32, moments: &mut Vec<Moment>) {
         for moment in moments.drain(..) {
             match moment {
-                Moment::Begun(_) => self.upstream_begun(socket, thread),
+                Moment::Begun(number) => self.upstream_begun(socket, number, thread),
                 Moment::RequestHead(number) => self.upstream_asked(socket, number),
                 Moment::ResponseHead(number) => self.upstream_answered(socket, number),
                 Moment::RequestEnd(_) => {}
@@ -102,10 +102,30 @@ impl Pipeline {
     }
 
     /// The first write on a kept connection is what a connect is on a new one.
-    fn upstream_begun(&mut self, socket: Cookie, thread: u32) {
+    fn upstream_begun(&mut self, socket: Cookie, number: u64, thread: u32) {
+        self.end_unseen(socket, number);
         let lead = self.lead(thread);
         if let Some(connection) = self.connections.get_mut(&socket) {
             connection.lead = connection.lead.or(lead);
+        }
+    }
+
+    /// No gateway asks for more before it has all of an answer: it took the rest of the one before by calls that nothing
+    /// shows yet.
+    fn end_unseen(&mut self, socket: Cookie, number: u64) {
+        let Some(connection) = self.connections.get_mut(&socket) else { return };
+        let before = number.checked_sub(1).and_then(|before| connection.exchange(before));
+        let Some(before) = before.filter(|before| before.response.head.is_some()) else { return };
+        let (id, ended_ns) = (before.id, before.ended_ns());
+        let made_for = connection.made_for.take();
+        connection.told_over = number;
+        connection.lead = None;
+        connection.established_ns = None;
+        if let Some(attempt) = self.attempt_mut(made_for, id) {
+            attempt.ended_ns = Some(ended_ns);
+        }
+        if let Some(client) = made_for {
+            self.client_may_end(client, 0);
         }
     }
 
@@ -176,14 +196,19 @@ impl Pipeline {
     fn upstream_answered(&mut self, socket: Cookie, number: u64) {
         let Some(connection) = self.connections.get(&socket) else { return };
         let (made_for, Some(exchange)) = (connection.made_for, connection.exchange(number)) else { return };
-        let (id, answer) = (exchange.id, exchange.answer());
+        let (id, answer, sent_ns) = (exchange.id, exchange.answer(), exchange.request.last_ns);
         if let Some(attempt) = self.attempt_mut(made_for, id) {
             attempt.answer = answer;
+            attempt.times.sent_ns = Some(sent_ns);
         }
     }
 
     fn upstream_ended(&mut self, socket: Cookie, exchange: &Exchange, ending: Ending) {
         let Some(connection) = self.connections.get_mut(&socket) else { return };
+        if exchange.id.number < connection.told_over {
+            return;
+        }
+        connection.told_over = exchange.id.number + 1;
         connection.lead = None;
         connection.established_ns = None;
         let (made_for, thread) = (connection.made_for.take(), connection.thread);

@@ -36,6 +36,8 @@ pub struct Script {
     next_socket: Cookie,
     /// The thread, and process, that the next calls come from.
     pub thread: u32,
+    /// Bytes that left the socket before the next call without any call.
+    pub unseen_bytes: u32,
 }
 
 #[derive(Default)]
@@ -64,6 +66,7 @@ impl Script {
             sockets: HashMap::new(),
             next_socket: 1,
             thread: WORKER,
+            unseen_bytes: 0,
         }
     }
 
@@ -151,6 +154,7 @@ impl Script {
             Direction::Received => &mut state.received,
             Direction::Sent => &mut state.sent,
         };
+        *stream += u64::from(self.unseen_bytes);
         let offset = *stream;
         *stream += u64::try_from(result).unwrap_or(0);
         let sequence = state.sequence;
@@ -166,7 +170,7 @@ impl Script {
             layer: Layer::Socket,
             offset,
             result,
-            unseen_bytes: 0,
+            unseen_bytes: self.unseen_bytes,
             sample,
             tail: b"",
         }));

@@ -296,6 +296,31 @@ fn a_connect_that_turns_out_to_be_for_another_client_holds_nobody_up() {
     assert_eq!(script.told(), expected);
 }
 
+/// A proxy moves bodies by `splice`: the next read tells that bytes have left the socket meanwhile.
+#[test]
+fn an_answer_is_over_whose_body_left_the_upstreams_socket_unseen() {
+    const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n";
+    let mut script = Script::new();
+    let client = script.accepts(1);
+    script.reads(9, client, get("/orders"));
+    let upstream = script.connected(10, ORDERS);
+    for at in [10, 110, 210] {
+        if at > 10 {
+            script.reads(at - 1, client, get("/orders"));
+        }
+        script.writes(at, upstream, get("/orders"));
+        script.unseen_bytes = if at == 10 { 0 } else { 9 };
+        script.reads(at + 10, upstream, HEAD);
+        script.unseen_bytes = 0;
+        script.writes(at + 10, client, HEAD);
+        script.writes(at + 20, client, "123456789");
+        let count = at / 100 + 1;
+        assert_eq!(script.value("kong_http_status{code=\"200\",service=\"orders\"}"), Some(count));
+    }
+    assert_eq!(script.told(), ["orders: 200 x3, 99+141 bytes, 33+30=63 ms"]);
+    assert_eq!(script.value("observer_pairs_total{evidence=\"thread_order\"}"), Some(3));
+}
+
 #[test]
 fn a_unix_upstream_is_known_by_its_path() {
     let mut script = Script::new();
