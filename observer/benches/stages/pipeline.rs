@@ -7,7 +7,7 @@ use observer::attribution::Attribution;
 use observer::config::Config;
 use observer::event::{Data, Event, Opened, Process, ProcessChange, StateChange};
 use observer::metrics::{self, Metrics};
-use observer::pipeline::{Options, Pipeline};
+use observer::pipeline::{Following, Options, Pipeline};
 
 use super::{events, recorded};
 

@@ -25,7 +25,7 @@ use crate::exposition::snapshot::Snapshots;
 use crate::host::selector::Selection;
 use crate::kong_admin::KongAdmin;
 use crate::metrics::{self, ConfigAges, KongNode, MAX_GATEWAYS, MAX_SERVICES, MAX_STATUSES, OTHER, ProcessMetrics};
-use crate::pipeline::{Pipeline, Reconfiguration};
+use crate::pipeline::{Following, Pipeline, Reconfiguration};
 use crate::priority;
 use crate::privileges::{self, Account};
 use crate::progress::during;
@@ -52,7 +52,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let mut pipeline = super::pipeline(&args.config, &in_use, realtime_offset_ns());
     let registry = pipeline.metrics().registry().clone();
     let (snapshots, tail) = (Snapshots::new(pipeline.metrics().view()), Hub::new(&registry));
-    pipeline.tell(tail.wanted());
+    pipeline.counting_mut().tell(tail.wanted());
     registry.register(Box::new(ProcessMetrics::default())).context("cannot tell of the observer's own process")?;
     metrics::register_info(&registry, &surface.labels);
     let auth = surface.auth_file.as_deref().map(|file| Auth::open(file, &registry)).transpose()?;
@@ -181,7 +181,7 @@ struct Wanted {
 
 impl Wanted {
     fn of(pipeline: &Pipeline) -> Wanted {
-        let (names, metrics) = (pipeline.names().map(str::to_owned).collect(), pipeline.metrics());
+        let (names, metrics) = (pipeline.counting().names().map(str::to_owned).collect(), pipeline.metrics());
         Wanted { names, ages: metrics.config_ages(), node: metrics.kong_node() }
     }
 }
@@ -217,7 +217,7 @@ struct Switched {
 impl Sink for Switched {
     fn take(&mut self, event: &Event<'_>) {
         if let Some(enabled) = self.plugins.switch().changed(&mut self.seen) {
-            self.pipeline.enable(enabled);
+            self.pipeline.counting_mut().enable(enabled);
         }
         self.pipeline.take(event);
     }
@@ -236,7 +236,7 @@ impl Sink for Switched {
                  gateways): the rest counts as \"{OTHER}\", as much as observer_series_limited_total says"
             );
         }
-        self.tail.send(self.pipeline.take_entries());
+        self.tail.send(self.pipeline.counting_mut().take_entries());
         self.pipeline.round()
     }
 
@@ -251,13 +251,13 @@ impl Sink for Pipeline {
     }
 
     fn reconfigure(&mut self, new: Reconfiguration) {
-        Pipeline::reconfigure(self, new);
+        Following::reconfigure(self, new);
         log::info!("a new configuration is in use");
     }
 
     fn round(&mut self) -> Result<()> {
         self.publish();
-        for process in self.take_unread_processes() {
+        for process in self.counting_mut().take_unread_processes() {
             log::warn!(
                 "process {process} speaks TLS that cannot be read: its TLS library's functions were not found, or had no \
                  probes yet; its connections are counted in observer_tls_unreadable_connections"
@@ -267,6 +267,6 @@ impl Sink for Pipeline {
     }
 
     fn gateways(&self) -> Option<usize> {
-        Some(Pipeline::gateways(self))
+        Some(self.counting().gateways())
     }
 }

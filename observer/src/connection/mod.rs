@@ -81,8 +81,6 @@ pub struct Connection {
     pub thread: u32,
     /// When that was; 0 if it moved no bytes yet.
     pub last_call_ns: Nanoseconds,
-    /// Its peer is an observed gateway too.
-    pub is_internal: bool,
     /// A connect was seen, and no request since.
     pub connected_ns: Option<Nanoseconds>,
     /// The client exchange that the upstream exchange under way, or the connect, was made for.
@@ -163,7 +161,6 @@ impl Connection {
             process: opened.process,
             thread: opened.thread,
             last_call_ns: 0,
-            is_internal: false,
             connected_ns: (opened.role == Role::Upstream && opened.origin == Origin::Beginning)
                 .then_some(opened.time_ns),
             made_for: None,

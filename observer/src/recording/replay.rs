@@ -9,7 +9,7 @@ use crate::attribution::Attribution;
 use crate::config::{Config, Endpoint};
 use crate::exposition::text;
 use crate::metrics::{self, Metrics};
-use crate::pipeline::{self, Pair, Pipeline};
+use crate::pipeline::{self, Following, Pair, Pipeline};
 
 /// How a recording is replayed.
 #[derive(Clone, Debug, Default)]

@@ -1,6 +1,7 @@
 //! A damaged recording: records of any content in any order, through the masker and the pipeline.
 
 use observer::event::Event;
+use observer::pipeline::Following;
 use observer::recording::Masker;
 
 use crate::told::{self, Told};

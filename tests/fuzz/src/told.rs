@@ -7,7 +7,7 @@ use observer::attribution::Attribution;
 use observer::config::Config;
 use observer::exposition::text;
 use observer::metrics::{self, Metrics};
-use observer::pipeline::{Options, Pipeline};
+use observer::pipeline::{Following, Options, Pipeline};
 
 /// Where the services of the configuration are.
 pub const ORDERS: &str = "10.1.0.1:8080";

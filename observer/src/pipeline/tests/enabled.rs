@@ -19,12 +19,12 @@ fn nothing_is_counted_while_disabled_and_then_it_goes_on_from_the_old_values() {
     let mut script = Script::new();
     let client = script.accepts(1);
     exchange(&mut script, client, 2, "/orders");
-    script.pipeline.enable(Enabled { everywhere: false, services: Default::default() });
+    script.pipeline.counting.enable(Enabled { everywhere: false, services: Default::default() });
     exchange(&mut script, client, 4, "/orders");
     exchange(&mut script, client, 6, "/nowhere");
     assert_eq!((script.value(ORDERS_OK), script.value(DISABLED)), (Some(1), Some(2)));
     assert_eq!(script.value("observer_unattributed_requests_total{code=\"200\"}"), None);
-    script.pipeline.enable(Enabled::default());
+    script.pipeline.counting.enable(Enabled::default());
     exchange(&mut script, client, 8, "/orders");
     assert_eq!((script.value(ORDERS_OK), script.value(DISABLED)), (Some(2), Some(2)));
     // Connections are not the plugin's to count: they go on.
@@ -35,7 +35,10 @@ fn nothing_is_counted_while_disabled_and_then_it_goes_on_from_the_old_values() {
 #[test]
 fn one_service_is_counted_alone() {
     let mut script = Script::new();
-    script.pipeline.enable(Enabled { everywhere: false, services: [Arc::from("orders")].into_iter().collect() });
+    script
+        .pipeline
+        .counting
+        .enable(Enabled { everywhere: false, services: [Arc::from("orders")].into_iter().collect() });
     let client = script.accepts(1);
     exchange(&mut script, client, 2, "/orders");
     exchange(&mut script, client, 4, "/users");

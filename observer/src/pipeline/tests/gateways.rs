@@ -2,7 +2,7 @@
 
 use super::script::{GATEWAY, MASTER, ORDERS, Script, WORKER, answer, get, ip};
 use crate::event::{Endpoint, Origin, ProcessChange, Role, TcpState};
-use crate::pipeline::Options;
+use crate::pipeline::{Following, Options};
 
 /// A second nginx, the upstream of the first.
 const BACKEND: &str = "10.1.0.1:8080";
@@ -61,27 +61,27 @@ fn a_worker_that_ends_takes_its_open_exchanges_along() {
     // As nginx's shared counters do, the gauge keeps what the worker had under way.
     assert_eq!(script.gauge(), [1, 0, 1, 0]);
     assert_eq!(script.told(), ["unobserved: process_ended x1"]);
-    assert!(script.pipeline.connections.is_empty());
+    assert!(script.pipeline.tracking.connections.is_empty());
 }
 
 #[test]
 fn a_gateway_that_starts_again_is_observed_again() {
     let mut script = Script::new();
     let listener = script.starts(20, "kong", "10.0.0.2:8000");
-    assert_eq!(script.pipeline.gateways(), 2);
+    assert_eq!(script.pipeline.counting.gateways(), 2);
     script.process(5, 20, ProcessChange::Exited);
     script.turns(5, listener, TcpState::Listen, TcpState::Close);
-    assert_eq!(script.pipeline.gateways(), 1);
+    assert_eq!(script.pipeline.counting.gateways(), 1);
     let refused = script.accepts_from(6, "10.0.0.2:8000", "10.0.0.7:1000");
     script.process(7, 21, ProcessChange::Executed { name: "kong".into(), watched: true });
     script.thread = 21;
     script.opened(7, Role::Listener, Origin::Beginning, ip("10.0.0.2:8000"), ip("0.0.0.0:0"));
-    assert_eq!(script.pipeline.gateways(), 2);
+    assert_eq!(script.pipeline.counting.gateways(), 2);
     let client = script.accepts_from(8, "10.0.0.2:8000", "10.0.0.7:1001");
     script.reads(9, client, get("/orders"));
     script.writes(10, client, answer(200, ""));
     assert_eq!(script.told(), ["orders: 200 x1, 33+38 bytes, 1+-=1 ms"]);
-    assert!(!script.pipeline.connections.contains_key(&refused), "nobody listened there");
+    assert!(!script.pipeline.tracking.connections.contains_key(&refused), "nobody listened there");
 }
 
 #[test]
@@ -124,6 +124,6 @@ fn connections_of_processes_that_are_no_gateway_are_none_of_ours() {
     script.writes(2, foreign, get("/orders"));
     let unix = Endpoint::Unix(b"/run/x"[..].into());
     script.opened(3, Role::Upstream, Origin::Midway, Endpoint::Unix([].into()), unix);
-    assert!(script.pipeline.connections.is_empty());
+    assert!(script.pipeline.tracking.connections.is_empty());
     assert_eq!(script.told(), [""; 0]);
 }

@@ -58,7 +58,7 @@ fn an_answer_over_tcp_does_too_and_its_connection_is_no_upstream() {
     script.reads(4, name_server, &message[..20]);
     script.reads(5, name_server, &message[20..]);
     script.gateway_closes(6, name_server);
-    assert!(script.pipeline.name_servers.is_idle());
+    assert!(script.pipeline.tracking.name_servers.is_idle());
     let upstream = script.connected(6, "10.1.0.1:8080");
     script.writes(6, upstream, get("/x"));
     script.reads(7, upstream, answer(200, ""));

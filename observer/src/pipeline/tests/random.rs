@@ -220,7 +220,7 @@ fn play(steps: &[(u64, Step)]) -> String {
             }
         }
         let mut given = HashSet::new();
-        let exchanges = script.pipeline.connections.values().flat_map(|connection| connection.exchanges());
+        let exchanges = script.pipeline.tracking.connections.values().flat_map(|connection| connection.exchanges());
         for attempt in exchanges.flat_map(|exchange| &exchange.attempts) {
             assert!(given.insert(attempt.id), "{:?} is given twice", attempt.id);
         }

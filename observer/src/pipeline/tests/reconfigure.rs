@@ -4,7 +4,7 @@ use super::script::{ORDERS, Script, answer, get};
 use crate::attribution::Attribution;
 use crate::config::Config;
 use crate::event::{Event, Resolved};
-use crate::pipeline::Reconfiguration;
+use crate::pipeline::{Following, Reconfiguration};
 
 fn reconfigure(script: &mut Script, config: &str) {
     let config = Config::parse_own("observer.yml", config).unwrap();

@@ -13,7 +13,7 @@ use crate::event::{
 };
 use crate::exposition::text;
 use crate::metrics::{self, Metrics, Reading};
-use crate::pipeline::{Options, Pipeline};
+use crate::pipeline::{Following, Options, Pipeline};
 
 pub const MS: u64 = 1_000_000;
 /// The gateway's one process and thread, unless another is named.
@@ -72,8 +72,9 @@ impl Script {
 
     pub fn handle(&mut self, event: &Event<'_>) {
         self.pipeline.handle(event);
+        let open = self.pipeline.open_exchanges() as u64;
         let own = |name: &str| self.sum(&format!("observer_exchanges_{name}_total"));
-        let accounted = own("counted") + own("filtered") + own("unobserved") + self.pipeline.open_exchanges() as u64;
+        let accounted = own("counted") + own("filtered") + own("unobserved") + open;
         assert_eq!(own("begun"), accounted, "begun = counted + filtered + unobserved + open, after {event:?}");
     }
 

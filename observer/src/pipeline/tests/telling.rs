@@ -8,7 +8,7 @@ const ASKED: &str = "GET /orders/1?token=secret HTTP/1.1\r\nHost: h\r\nCookie: a
 /// A script to which somebody listens.
 fn told(detail: Detail) -> (Script, Wanted) {
     let (mut script, wanted) = (Script::new(), Wanted::default());
-    script.pipeline.tell(wanted.clone());
+    script.pipeline.counting.tell(wanted.clone());
     wanted.set(Some(detail));
     (script, wanted)
 }
@@ -27,7 +27,7 @@ fn exchange(script: &mut Script) {
 fn an_exchange_is_told_with_its_measures_and_without_its_secrets() {
     let (mut script, _) = told(Detail::Path);
     exchange(&mut script);
-    let entries = script.pipeline.take_entries();
+    let entries = script.pipeline.counting.take_entries();
     let response_bytes = answer(200, "abc").len() as u64;
     let expected = Entry {
         time_ms: 10.0,
@@ -53,14 +53,14 @@ fn an_exchange_is_told_with_its_measures_and_without_its_secrets() {
     assert_eq!(entries, [expected]);
     let text = serde_json::to_string(&entries).unwrap();
     assert!(!text.contains("secret") && !text.contains("a=b"), "{text}");
-    assert!(script.pipeline.take_entries().is_empty(), "it is told once");
+    assert!(script.pipeline.counting.take_entries().is_empty(), "it is told once");
 }
 
 #[test]
 fn a_query_is_told_to_those_who_ask_for_it() {
     let (mut script, _) = told(Detail::Query);
     exchange(&mut script);
-    assert_eq!(script.pipeline.take_entries()[0].query.as_deref(), Some("token=secret"));
+    assert_eq!(script.pipeline.counting.take_entries()[0].query.as_deref(), Some("token=secret"));
 }
 
 #[test]
@@ -68,10 +68,10 @@ fn nothing_is_kept_while_nobody_listens() {
     let (mut script, wanted) = told(Detail::Path);
     wanted.set(None);
     exchange(&mut script);
-    assert!(script.pipeline.take_entries().is_empty());
+    assert!(script.pipeline.counting.take_entries().is_empty());
     wanted.set(Some(Detail::Path));
     exchange(&mut script);
-    assert_eq!(script.pipeline.take_entries().len(), 1);
+    assert_eq!(script.pipeline.counting.take_entries().len(), 1);
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn one_without_a_service_is_told_too() {
     let client = script.accepts(1);
     script.reads(2, client, "GET /nowhere HTTP/1.0\r\n\r\n");
     script.writes(3, client, answer(404, ""));
-    let entries = script.pipeline.take_entries();
+    let entries = script.pipeline.counting.take_entries();
     assert_eq!((entries.len(), &*entries[0].path, entries[0].status, entries[0].minor), (1, "/nowhere", 404, 0));
     assert_eq!((&entries[0].service, &entries[0].target), (&None, &None));
     assert_eq!(script.sum("observer_unattributed_requests_total"), 1);

@@ -22,14 +22,14 @@ fn an_upstream_connection_is_forgotten_with_its_last_exchange_or_its_stream() {
     let once = upstream(&mut script, 1);
     script.writes(1, once, CLOSING);
     script.reads(2, once, answer(200, ""));
-    assert!(!script.pipeline.connections.contains_key(&once));
+    assert!(!script.pipeline.tracking.connections.contains_key(&once));
 
     let kept = upstream(&mut script, 3);
     script.writes(3, kept, get("/"));
     script.reads(4, kept, answer(200, ""));
-    assert!(script.pipeline.connections.contains_key(&kept));
+    assert!(script.pipeline.tracking.connections.contains_key(&kept));
     script.reads_end(5, kept);
-    assert!(script.pipeline.connections.is_empty());
+    assert!(script.pipeline.tracking.connections.is_empty());
 }
 
 #[test]
@@ -41,9 +41,9 @@ fn the_oldest_idle_connections_make_room_for_new_ones() {
     let mut newest = idle;
     for _ in 0..UNIX_CONNECTIONS_MAX {
         newest = upstream(&mut script, 2);
-        assert!(script.pipeline.connections.len() <= UNIX_CONNECTIONS_MAX);
+        assert!(script.pipeline.tracking.connections.len() <= UNIX_CONNECTIONS_MAX);
     }
-    let is_kept = |socket| script.pipeline.connections.contains_key(&socket);
+    let is_kept = |socket| script.pipeline.tracking.connections.contains_key(&socket);
     assert_eq!([busy, idle, newest].map(is_kept), [true, false, true]);
 }
 
@@ -55,8 +55,8 @@ fn connections_that_are_gone_take_no_room() {
         let once = upstream(&mut script, 1);
         script.reads_end(1, once);
     }
-    assert!(script.pipeline.connections.contains_key(&idle));
-    assert!(script.pipeline.unix.len() <= UNIX_CONNECTIONS_MAX);
+    assert!(script.pipeline.tracking.connections.contains_key(&idle));
+    assert!(script.pipeline.tracking.unix.len() <= UNIX_CONNECTIONS_MAX);
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn connections_of_a_process_that_ended_are_gone() {
     script.reads(1, asking, get("/orders"));
     script.writes(1, asked, get("/"));
     script.process(2, WORKER, ProcessChange::Exited);
-    assert!(script.pipeline.connections.is_empty());
+    assert!(script.pipeline.tracking.connections.is_empty());
     assert_eq!(script.gauge(), [1, 0, 1, 0], "nginx's shared counters keep what a killed worker had under way");
     assert_eq!(script.told(), ["unobserved: process_ended x1"]);
 }

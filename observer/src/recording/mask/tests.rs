@@ -9,7 +9,7 @@ use crate::event::Direction::{Received, Sent};
 use crate::event::{Event, Origin};
 use crate::exposition::text;
 use crate::metrics::Metrics;
-use crate::pipeline::{self, Pipeline};
+use crate::pipeline::{self, Following, Pipeline};
 use crate::recording::{self, Header, Writer, replay};
 use traffic::{CLIENT, Recorded, SECRET_BYTES, UPSTREAM};
 

@@ -2,6 +2,7 @@
 
 use observer::event::{Call, Data, Direction, Event, Layer, TcpState};
 use observer::http::http1::Span;
+use observer::pipeline::Following;
 
 use super::script::Observed;
 use super::world::{Way, World};

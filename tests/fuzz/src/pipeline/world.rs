@@ -7,7 +7,7 @@ use observer::event::{
     Cookie, Direction, Endpoint, Event, Lost, Opened, Origin, Process, ProcessChange, Resolved, Role, StateChange,
     TcpState,
 };
-use observer::pipeline::Pipeline;
+use observer::pipeline::{Following, Pipeline};
 
 use super::calls::Moved;
 use super::script::{Observed, SLOTS, Step, Turn};

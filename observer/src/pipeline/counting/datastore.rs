@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use rustc_hash::FxHashMap;
 
 use crate::config::Endpoint as Address;
-use crate::event::{Endpoint, Opened};
+use crate::event::Endpoint;
 
 /// 1 while the gateway's last attempt to connect or talk to it succeeded; before any attempt 1 if a connection is open.
 #[derive(Debug)]
@@ -45,23 +45,23 @@ impl Datastore {
     }
 
     /// A connection to somewhere was found open, or its connect succeeded.
-    pub fn connected(&mut self, opened: &Opened) {
-        if self.is_it(&opened.remote) {
+    pub fn connected(&mut self, remote: &Endpoint) {
+        if self.is_it(remote) {
             self.open += 1;
             self.last_attempt = Some(true);
         }
     }
 
     /// A connection that was open before anything was attempted.
-    pub fn found(&mut self, opened: &Opened) {
-        if self.is_it(&opened.remote) {
+    pub fn found(&mut self, remote: &Endpoint) {
+        if self.is_it(remote) {
             self.open += 1;
         }
     }
 
     /// A connection was closed, or its connect failed.
-    pub fn closed(&mut self, opened: &Opened, has_failed: bool) {
-        if self.is_it(&opened.remote) {
+    pub fn closed(&mut self, remote: &Endpoint, has_failed: bool) {
+        if self.is_it(remote) {
             if has_failed {
                 self.last_attempt = Some(false);
             } else {
@@ -99,22 +99,9 @@ pub fn name_of(address: &Address) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Origin, Role};
 
-    fn to(remote: &str) -> Opened {
-        Opened {
-            time_ns: 0,
-            socket: 1,
-            sequence: 0,
-            process: 1,
-            thread: 1,
-            network: 1,
-            role: Role::Upstream,
-            origin: Origin::Beginning,
-            state: 2,
-            local: Endpoint::Ip("10.0.0.1:4000".parse().unwrap()),
-            remote: Endpoint::Ip(remote.parse().unwrap()),
-        }
+    fn to(remote: &str) -> Endpoint {
+        Endpoint::Ip(remote.parse().unwrap())
     }
 
     fn datastore() -> Datastore {
@@ -136,9 +123,9 @@ mod tests {
         assert_eq!(datastore.is_reachable(), Some(true), "a close is no failed attempt");
         datastore.closed(&to("10.0.0.5:5432"), true);
         assert_eq!(datastore.is_reachable(), Some(false));
-        datastore.talked(&to("10.0.0.5:5432").remote, 12);
+        datastore.talked(&to("10.0.0.5:5432"), 12);
         assert_eq!(datastore.is_reachable(), Some(true));
-        datastore.talked(&to("10.0.0.5:5432").remote, -104);
+        datastore.talked(&to("10.0.0.5:5432"), -104);
         assert_eq!(datastore.is_reachable(), Some(false));
     }
 

@@ -6,18 +6,20 @@ use crate::exchange::{After, Attempt, Ending, Exchange, ExchangeId, Failure};
 use crate::http::http1::{Input, TLS_HANDSHAKE};
 use crate::pairing::{Asked, Evidence, Lead, Touch, told_key};
 
-use super::Pipeline;
+use super::Tracking;
 use super::joining::Held;
+use crate::pipeline::fact::{Ends, Fact, UpstreamFact};
 
 /// Kong's header with the name of whom it has authenticated (`kong/constants.lua`).
 const CONSUMER: &str = "x-consumer-username";
 
-impl Pipeline {
+impl Tracking {
     /// A connect belongs to the client's request that its thread is at, until the request on it says otherwise.
     pub(super) fn upstream_opened(&mut self, connection: &mut Connection) {
-        self.internal.upstream_opened(&connection.opened);
-        if connection.opened.origin != Origin::Beginning {
-            return self.datastore.found(&connection.opened);
+        let origin = connection.opened.origin;
+        self.facts.push(Fact::Upstream(Ends::of(&connection.opened), UpstreamFact::Opened(origin)));
+        if origin != Origin::Beginning {
+            return;
         }
         connection.lead = self.lead(connection.opened.thread);
         let Some((client, is_direct)) = connection.lead.and_then(|lead| Some((lead.client?, lead.is_direct))) else {
@@ -46,8 +48,7 @@ impl Pipeline {
                     connection.opened.local = Endpoint::from_bytes(is_v4, change.local, change.local_port);
                 }
                 connection.established_ns = Some(change.time_ns);
-                self.internal.upstream_opened(&connection.opened);
-                self.datastore.connected(&connection.opened);
+                self.facts.push(Fact::Upstream(Ends::of(&connection.opened), UpstreamFact::Connected));
                 if let Some(journal) = &mut self.journal {
                     journal.upstream_opened(&connection.opened);
                 }
@@ -56,8 +57,8 @@ impl Pipeline {
                 let (id, thread) = (connection.next_id(), connection.thread);
                 let made_for = connection.made_for.take();
                 let has_failed = change.old == TcpState::SynSent;
-                self.datastore.closed(&connection.opened, has_failed);
-                self.internal.upstream_closed(&connection.opened);
+                let what = if has_failed { UpstreamFact::Failed } else { UpstreamFact::Closed };
+                self.facts.push(Fact::Upstream(Ends::of(&connection.opened), what));
                 self.name_servers.closed(change.socket);
                 if made_for.is_some() {
                     if let Some(attempt) = self.attempt_mut(made_for, id) {
@@ -173,7 +174,7 @@ impl Pipeline {
         let mut attempt = Attempt::new(exchange.id, connection.opened.remote.clone(), began_ns);
         attempt.host = head.host().map(|host| Box::<str>::from(host).into());
         attempt.path = Some(Box::<str>::from(head.path()).into());
-        if self.metrics.tells_consumers() {
+        if self.options.keeps_consumers {
             attempt.consumer = head.header(CONSUMER).map(Box::from);
         }
         attempt.after = connection.lead.and_then(|lead| lead.after);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::event::{Endpoint, Opened};
+use crate::event::Endpoint;
+use crate::pipeline::fact::Ends;
 
 /// Upstream connections as their far ends see them.
 #[derive(Debug, Default)]
@@ -18,10 +19,10 @@ pub struct Internal {
 
 impl Internal {
     /// An upstream connection whose own port may be known by now.
-    pub fn upstream_opened(&mut self, opened: &Opened) {
-        match (&opened.local, &opened.remote) {
+    pub fn upstream_opened(&mut self, ends: &Ends) {
+        match (&ends.local, &ends.remote) {
             (Endpoint::Ip(local), Endpoint::Ip(remote)) if local.port() != 0 => {
-                self.pairs.insert(key(opened.network, *remote, *local));
+                self.pairs.insert(key(ends.network, *remote, *local));
             }
             (_, Endpoint::Unix(path)) => *self.paths.entry(path.clone()).or_default() += 1,
             _ => {}
@@ -29,10 +30,10 @@ impl Internal {
     }
 
     /// An upstream connection is gone.
-    pub fn upstream_closed(&mut self, opened: &Opened) {
-        match (&opened.local, &opened.remote) {
+    pub fn upstream_closed(&mut self, ends: &Ends) {
+        match (&ends.local, &ends.remote) {
             (Endpoint::Ip(local), Endpoint::Ip(remote)) => {
-                self.pairs.remove(&key(opened.network, *remote, *local));
+                self.pairs.remove(&key(ends.network, *remote, *local));
             }
             (_, Endpoint::Unix(path)) => {
                 if let Some(count) = self.paths.get_mut(path) {
@@ -47,9 +48,9 @@ impl Internal {
     }
 
     /// Whether a client's connection comes from an observed gateway.
-    pub fn is_internal(&self, opened: &Opened) -> bool {
-        match (&opened.local, &opened.remote) {
-            (Endpoint::Ip(local), Endpoint::Ip(remote)) => self.pairs.contains(&key(opened.network, *local, *remote)),
+    pub fn is_internal(&self, ends: &Ends) -> bool {
+        match (&ends.local, &ends.remote) {
+            (Endpoint::Ip(local), Endpoint::Ip(remote)) => self.pairs.contains(&key(ends.network, *local, *remote)),
             (Endpoint::Unix(path), _) => self.paths.contains_key(path),
             (Endpoint::Ip(_), Endpoint::Unix(_)) => false,
         }

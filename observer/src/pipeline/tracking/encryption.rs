@@ -3,10 +3,8 @@
 use crate::connection::{Carried, Connection, OpenHandshake};
 use crate::event::{Cookie, Direction, Handshake, HandshakeStep, Nanoseconds, Role};
 
-use super::Pipeline;
-
-/// Processes that are told of, each once.
-const PROCESSES_MAX: usize = 4096;
+use super::Tracking;
+use crate::pipeline::fact::Fact;
 
 /// Alerts that end a handshake (RFC 8446, section 6, and RFC 5246, section 7.2), as a result's label; of others the
 /// number is not told.
@@ -31,7 +29,7 @@ const ALERTS: [(u8, &str, &str); 18] = [
     (120, "sent_no_application_protocol", "received_no_application_protocol"),
 ];
 
-impl Pipeline {
+impl Tracking {
     pub(super) fn handshake(&mut self, handshake: &Handshake) {
         let mut moments = std::mem::take(&mut self.moments);
         if let Some(connection) = self.connections.get_mut(&handshake.socket) {
@@ -49,7 +47,7 @@ impl Pipeline {
         let open = connection.handshake.take();
         if let (Some(open), Some(listener)) = (open, listener(connection)) {
             let took_ns = time_ns.saturating_sub(open.began_ns);
-            self.metrics.handshake(&listener, "done", Some(took_ns));
+            self.facts.push(Fact::Handshake { listener, result: "done", took_ns: Some(took_ns) });
         }
     }
 
@@ -58,7 +56,7 @@ impl Pipeline {
         let Some(connection) = self.connections.get_mut(&socket) else { return };
         if let (Some(open), Some(listener)) = (connection.handshake.take(), listener(connection)) {
             let result = failure(&open, connection.has_peer_closed());
-            self.metrics.handshake(&listener, result, None);
+            self.facts.push(Fact::Handshake { listener, result, took_ns: None });
         }
     }
 
@@ -66,28 +64,16 @@ impl Pipeline {
     pub(super) fn carries(&mut self, socket: Cookie, carried: Carried) {
         let Some(connection) = self.connections.get_mut(&socket) else { return };
         let before = std::mem::replace(&mut connection.carried, carried);
-        self.unreadable += u64::from(carried == Carried::Encrypted);
-        self.unreadable -= u64::from(before == Carried::Encrypted);
-        if carried == Carried::Encrypted && self.unread_processes.len() < PROCESSES_MAX {
-            self.unread_processes.insert(connection.process);
-        }
+        self.facts.push(Fact::Carries { before, now: carried, process: connection.process });
         if carried == Carried::Http2 && connection.opened.role == Role::Client {
-            self.metrics.protocol("http/2");
+            self.facts.push(Fact::Protocol("http/2"));
         }
-    }
-
-    /// Processes whose TLS turned out unreadable and that were not given out yet.
-    pub fn take_unread_processes(&mut self) -> Vec<u32> {
-        let told = &mut self.told_unread;
-        self.unread_processes.drain().filter(|&process| told.len() < PROCESSES_MAX && told.insert(process)).collect()
     }
 }
 
 /// The port that a client's connection came in by.
-fn listener(connection: &Connection) -> Option<String> {
-    (connection.opened.role == Role::Client)
-        .then(|| connection.opened.local.ip())?
-        .map(|local| local.port().to_string())
+fn listener(connection: &Connection) -> Option<u16> {
+    (connection.opened.role == Role::Client).then(|| connection.opened.local.ip())?.map(|local| local.port())
 }
 
 fn failure(open: &OpenHandshake, has_peer_closed: bool) -> &'static str {

@@ -1,140 +1,23 @@
-//! What becomes of the clients' exchanges.
+//! What the clients' exchanges count as.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::attribution::{Attributed, Peer, RequestFacts, Scheme, UpstreamFacts};
-use crate::connection::{Connection, Moment};
-use crate::event::{Cookie, Data, Direction, Endpoint, Nanoseconds, Origin, Role};
+use crate::event::{Endpoint, Nanoseconds};
 use crate::exchange::{Attempt, Ending, Exchange, Times};
 use crate::gateways::GatewayId;
 use crate::metrics::{Measured, Source, Try};
-use crate::pairing::Touch;
 use crate::rules::{self, Known};
 use crate::verdict::{Rule, Verdict};
 
-use super::Pipeline;
+use super::Counting;
 use super::telling::Told;
+use crate::pipeline::fact::Entrance;
 
-/// By what way a request came in.
-#[derive(Clone, Copy)]
-struct Entrance {
-    network: u32,
-    client: Option<IpAddr>,
-    local: Option<SocketAddr>,
-    scheme: Scheme,
-}
-
-impl Pipeline {
-    pub(super) fn client_opened(&mut self, connection: &mut Connection) {
-        connection.is_internal = self.internal.is_internal(&connection.opened);
-        if !connection.is_internal {
-            let is_new = connection.opened.origin == Origin::Beginning;
-            self.gauge.opened(connection.gateway, is_new);
-        }
-    }
-
-    pub(super) fn client_closed(&mut self, socket: Cookie) {
-        if let Some(connection) = self.connections.get_mut(&socket)
-            && connection.opened.role == Role::Client
-            && !connection.is_internal
-            && !connection.is_closed
-        {
-            connection.is_closed = true;
-            self.gauge.closed(connection.gateway, connection.phase);
-        }
-    }
-
-    /// `call` is the one that moved bytes just now, if one did.
-    pub(super) fn client_moments(&mut self, socket: Cookie, call: Option<&Data<'_>>, moments: &mut Vec<Moment>) {
-        let thread = call.map_or(0, |call| call.thread);
-        let mut answered = None;
-        for moment in moments.drain(..) {
-            match moment {
-                Moment::Begun(_) => self.client_begun(socket),
-                Moment::RequestHead(number) => self.client_waits(socket, number),
-                Moment::RequestEnd(_) => {}
-                Moment::ResponseHead(number) => {
-                    answered = Some(number);
-                    self.client_answered(socket, number, thread);
-                }
-                Moment::Ended(mut exchange, ending) => {
-                    // One that was answered in one call is out of its connection before its head is told of.
-                    if answered == Some(exchange.id.number) && exchange.waits_by.is_some() {
-                        self.join(&mut exchange, thread);
-                    }
-                    let is_gateway_done = exchange.response.head.is_some() && ending != Ending::WithProcess;
-                    if ending == Ending::Complete || is_gateway_done {
-                        self.give_back(&mut exchange);
-                    }
-                    self.client_ended(socket, &mut exchange, ending);
-                }
-                Moment::Stray(reason) => self.stray(reason),
-                Moment::Carries(carried) => self.carries(socket, carried),
-            }
-        }
-        let Some(connection) = self.connections.get_mut(&socket) else { return };
-        if !connection.is_internal && !connection.is_closed {
-            let phase = connection.current_phase();
-            self.gauge.moved(connection.gateway, connection.phase, phase);
-            connection.phase = phase;
-        }
-        if let Some(call) = call {
-            let touch = client_touch(connection, call, || self.pairing.touched(call.thread));
-            self.touch(call.thread, touch);
-        }
-    }
-
-    fn client_begun(&mut self, socket: Cookie) {
-        self.metrics.begun();
-        self.open += 1;
-        let Some(connection) = self.connections.get_mut(&socket) else { return };
-        // A scan may have found the gateway's end before the other gateway's.
-        if !connection.is_internal
-            && connection.opened.origin != Origin::Beginning
-            && self.internal.is_internal(&connection.opened)
-        {
-            connection.is_internal = true;
-            self.gauge.closed(connection.gateway, connection.phase);
-        }
-        if !connection.is_internal {
-            self.gauge.requested(connection.gateway);
-        }
-    }
-
-    fn client_waits(&mut self, socket: Cookie, number: u64) {
-        if let Some(connection) = self.connections.get_mut(&socket) {
-            if !std::mem::replace(&mut connection.is_protocol_told, true) {
-                self.metrics.protocol("http/1");
-            }
-            let process = connection.process;
-            if let Some(exchange) = connection.exchange_mut(number)
-                && let Some(head) = &exchange.request.head
-            {
-                exchange.waits_by = Some(self.pairing.client_waits(process, head, exchange.id));
-            }
-        }
-    }
-
-    pub(super) fn client_waits_no_more(&mut self, exchange: &mut Exchange) {
-        if let Some(keys) = exchange.waits_by.take() {
-            self.pairing.client_done(&keys, exchange.id);
-        }
-    }
-
-    fn client_ended(&mut self, socket: Cookie, exchange: &mut Exchange, ending: Ending) {
+impl Counting {
+    pub(super) fn ended(&mut self, exchange: &Exchange, ending: Ending, entrance: Entrance) {
         self.open = self.open.saturating_sub(1);
-        self.client_waits_no_more(exchange);
-        self.count_pairs(exchange);
-        let Some(connection) = self.connections.get(&socket) else { return };
-        let (gateway, is_internal) = (connection.gateway, connection.is_internal);
-        let entrance = Entrance {
-            network: connection.opened.network,
-            client: connection.opened.remote.ip().map(|remote| remote.ip()),
-            local: connection.opened.local.ip(),
-            scheme: if connection.is_tls() { Scheme::Https } else { Scheme::Http },
-        };
-        if is_internal {
+        if self.clients.is_internal(exchange.id.socket) {
             self.metrics.internal();
             self.metrics.filtered("internal", 1);
             return;
@@ -146,24 +29,18 @@ impl Pipeline {
             Verdict::Unobserved(reason) => self.metrics.unobserved(reason.name(), 1),
             Verdict::NeverRead => {
                 self.metrics.filtered("never_read", 1);
-                self.gauge.retracted(gateway);
+                self.gauge.retracted(entrance.gateway);
             }
             Verdict::Counted { status, rule } => {
                 if let Some(rule) = rule {
                     self.metrics.inferred(rule.name());
                 }
-                self.count(exchange, (status, rule, ending), gateway, entrance);
+                self.count(exchange, (status, rule, ending), entrance);
             }
         }
     }
 
-    fn count(
-        &mut self,
-        exchange: &Exchange,
-        (status, rule, ending): (u16, Option<Rule>, Ending),
-        gateway: GatewayId,
-        entrance: Entrance,
-    ) {
+    fn count(&mut self, exchange: &Exchange, (status, rule, ending): (u16, Option<Rule>, Ending), entrance: Entrance) {
         let attributed = self.attribute(exchange, entrance);
         let service = match &attributed {
             Attributed::Service { service, .. } => Some(&**service),
@@ -184,9 +61,9 @@ impl Pipeline {
             }
         }
         let (request_bytes, known) = rules::request_bytes(exchange, rule);
-        let measured = Measured { request_bytes, ..self.measure(exchange, status, gateway, attributed) };
+        let measured = Measured { request_bytes, ..self.measure(exchange, status, entrance.gateway, attributed) };
         let culprit = rules::culprit(exchange, status, rule, ending);
-        self.tell_of(&measured, &Told { exchange, gateway, client: entrance.client, culprit, has_service });
+        self.tell_of(&measured, &Told { exchange, entrance, culprit, has_service });
         if is_left_out {
             return;
         }
@@ -253,7 +130,7 @@ impl Pipeline {
         let request = RequestFacts {
             method: head.method(),
             local: entrance.local,
-            scheme: entrance.scheme,
+            scheme: if entrance.is_tls { Scheme::Https } else { Scheme::Http },
             host: head.host(),
             path: head.path(),
             sni: None,
@@ -270,22 +147,6 @@ impl Pipeline {
                 self.attribution.attribute(&request, Some(&upstream))
             }),
         }
-    }
-}
-
-/// A thread that answers one client stays with another's request that it read meanwhile.
-fn client_touch(connection: &Connection, call: &Data<'_>, before: impl FnOnce() -> Option<Touch>) -> Touch {
-    if call.direction != Direction::Sent {
-        return Touch::Client(call.socket);
-    }
-    // Within a head that takes several calls, what was read before them still counts.
-    let oldest = connection.exchanges().next().map(|open| &open.response);
-    let is_within_head = oldest.is_some_and(|response| response.began_ns.is_some() && response.head.is_none());
-    let is_asked = || connection.exchanges().any(|open| open.response.head.is_none());
-    match before() {
-        Some(before) if is_within_head => before,
-        Some(before @ Touch::Client(_)) if !is_asked() => before,
-        _ => Touch::Client(call.socket),
     }
 }
 

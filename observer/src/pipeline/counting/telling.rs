@@ -1,19 +1,16 @@
 //! Exchanges one by one, for those who listen.
 
-use std::net::IpAddr;
-
 use crate::exchange::Exchange;
-use crate::gateways::GatewayId;
 use crate::metrics::{Culprit, Measured};
 use crate::tail::{Entry, Wanted};
 
-use super::Pipeline;
+use super::Counting;
+use crate::pipeline::fact::Entrance;
 
 /// What of an exchange is known besides its measures.
 pub(super) struct Told<'a> {
     pub(super) exchange: &'a Exchange,
-    pub(super) gateway: GatewayId,
-    pub(super) client: Option<IpAddr>,
+    pub(super) entrance: Entrance,
     pub(super) culprit: Option<Culprit>,
     pub(super) has_service: bool,
 }
@@ -25,7 +22,7 @@ pub(super) struct Telling {
     entries: Vec<Entry>,
 }
 
-impl Pipeline {
+impl Counting {
     /// Keeps the exchanges that end from here on, as long as somebody wants them.
     pub fn tell(&mut self, wanted: Wanted) {
         self.telling.wanted = wanted;
@@ -49,8 +46,8 @@ impl Pipeline {
         let mut entry = Entry {
             // Whole microseconds fit a float.
             time_ms: (ended_ns / 1_000) as f64 / 1e3,
-            gateway: self.gateways.label(told.gateway),
-            client: told.client,
+            gateway: self.gateways.label(told.entrance.gateway),
+            client: told.entrance.client,
             method: exchange.method().to_owned(),
             path: String::new(),
             query: None,

@@ -4,7 +4,8 @@ use crate::event::{Cookie, Data, Direction, Nanoseconds, Role};
 use crate::exchange::{Attempt, Exchange, ExchangeId};
 use crate::pairing::{Asked, Candidate, Evidence, Pairing, Touch};
 
-use super::Pipeline;
+use super::Tracking;
+use crate::pipeline::fact::Fact;
 
 /// How long the next thing that a thread does is waited for.
 const HELD_NS_MAX: Nanoseconds = 5_000_000;
@@ -19,7 +20,7 @@ pub(super) struct Held {
     pub(super) ended_ns: Nanoseconds,
 }
 
-impl Pipeline {
+impl Tracking {
     /// A client's response begins: what its thread heard of just before is what it passes on.
     pub(super) fn client_answered(&mut self, socket: Cookie, number: u64, thread: u32) {
         let Some(open) = self.connections.get_mut(&socket).and_then(|client| client.exchange_mut(number)) else {
@@ -163,7 +164,7 @@ impl Pipeline {
     /// The pairs of a client's exchange that is over.
     pub(super) fn count_pairs(&mut self, exchange: &Exchange) {
         for attempt in exchange.attempts.iter().filter(|attempt| attempt.path.is_some()) {
-            self.metrics.pair(attempt.evidence, 1);
+            self.facts.push(Fact::Paired(attempt.evidence, 1));
             self.pairing.forget_told(attempt);
         }
         if let (Some(journal), Some(connection)) = (&mut self.journal, self.connections.get(&exchange.id.socket)) {
@@ -192,20 +193,35 @@ impl Pipeline {
     }
 
     pub(super) fn time_went_by(&mut self, now_ns: Nanoseconds) {
-        self.end_held(|held| now_ns.saturating_sub(held.ended_ns) > HELD_NS_MAX);
+        self.end_held_of_all(|held| now_ns.saturating_sub(held.ended_ns) > HELD_NS_MAX);
     }
 
     /// Nothing else will come.
     pub fn end_all_held(&mut self) {
-        self.end_held(|_| true);
+        self.end_held_of_all(|_| true);
+    }
+
+    fn end_held_of_all(&mut self, is_due: impl Fn(&Held) -> bool) {
+        let due = |held: &[Held]| {
+            let due = held.iter().enumerate().filter(|(_, held)| is_due(held));
+            due.min_by_key(|(_, held)| held.client.socket).map(|(at, _)| at)
+        };
+        while let Some(at) = due(&self.held) {
+            self.facts.about(self.held[at].client.socket);
+            self.end_one_held(at);
+        }
     }
 
     fn end_held(&mut self, is_due: impl Fn(&Held) -> bool) {
         while let Some(at) = self.held.iter().position(&is_due) {
-            let Held { client, attempt, ended_ns, .. } = self.held.remove(at);
-            let is_its_own = self.client_mut(client).is_some_and(|client| client.attempt_mut(attempt).is_some());
-            self.client_may_end(client, if is_its_own { ended_ns } else { 0 });
+            self.end_one_held(at);
         }
+    }
+
+    fn end_one_held(&mut self, at: usize) {
+        let Held { client, attempt, ended_ns, .. } = self.held.remove(at);
+        let is_its_own = self.client_mut(client).is_some_and(|client| client.attempt_mut(attempt).is_some());
+        self.client_may_end(client, if is_its_own { ended_ns } else { 0 });
     }
 
     /// The gateway is done with a client's request, so what upstreams have yet to answer was not asked for it.
@@ -220,9 +236,9 @@ impl Pipeline {
         }
     }
 
-    fn orphaned(&self, count: u64) {
+    fn orphaned(&mut self, count: u64) {
         if count > 0 {
-            self.metrics.pair(Evidence::Orphan, count);
+            self.facts.push(Fact::Paired(Evidence::Orphan, count));
         }
     }
 
