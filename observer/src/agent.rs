@@ -91,6 +91,11 @@ pub trait Sink {
 
     /// Gateways known to run, `None` if the sink does not know.
     fn gateways(&self) -> Option<usize>;
+
+    /// Bytes that the agent has resident at most with this sink.
+    fn resident_bytes_max(&self) -> u64 {
+        memory::RESIDENT_BYTES_MAX
+    }
 }
 
 /// Takes what `capture` brings until it is told to stop. `ready` is called once the first scan is done.
@@ -110,20 +115,20 @@ pub fn observe(
     privileges::end_of_first_scan()?;
     sink.take(&Event::Ready(now_ns()));
     sink.round()?;
-    log::info!("attached; {}", memory());
+    log::info!("attached; {}", memory(sink.resident_bytes_max()));
     ready();
     Rounds::new(selection).run(&mut capture, inbox, sink, stop)
 }
 
 /// What it takes now, and what it may take.
-fn memory() -> String {
+fn memory(resident_bytes_max: u64) -> String {
     let now = |bytes: Option<u64>| bytes.map_or_else(|| "unknown".to_owned(), mib);
     format!(
         "kernel tables and ring: {} MiB (at most {}); resident besides the ring: {} MiB (at most {})",
         now(memory::table_bytes().ok()),
         mib(memory::TABLE_BYTES_MAX),
         now(memory::resident_bytes().ok()),
-        mib(memory::RESIDENT_BYTES_MAX),
+        mib(resident_bytes_max),
     )
 }
 

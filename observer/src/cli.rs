@@ -19,6 +19,7 @@ use crate::kong_admin::AdminUrl;
 use crate::logging::LogFormat;
 use crate::metrics::{Label, Spoken};
 use crate::privileges::{Account, PrivilegeError};
+use crate::shards::THREADS_MAX;
 
 pub use self::asking::{AgentArgs, TailArgs, TopArgs};
 
@@ -141,9 +142,21 @@ pub struct RunArgs {
     /// Services
     #[command(flatten)]
     pub config: ConfigArgs,
+    /// Threads
+    #[command(flatten)]
+    pub threads: ThreadArgs,
     /// Privileges
     #[command(flatten)]
     pub privileges: PrivilegeArgs,
+}
+
+/// How many threads follow the connections.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct ThreadArgs {
+    /// Follow the gateways' connections with so many threads, beside the one that reads what happens: for more than some
+    /// 300,000 requests a second. With 1 that one does both. The numbers are the same
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=THREADS_MAX as i64))]
+    pub threads: u8,
 }
 
 /// Where the metrics are served, and to whom.
@@ -217,6 +230,13 @@ pub struct RecordArgs {
 pub struct ReplayArgs {
     /// The recorded file
     pub file: PathBuf,
+    /// As if so many worker processes had done each what the recorded one did, at the same time; tells on stderr what that
+    /// costs each thread
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub workers: u16,
+    /// Threads
+    #[command(flatten)]
+    pub threads: ThreadArgs,
     /// Services
     #[command(flatten)]
     pub config: ConfigArgs,

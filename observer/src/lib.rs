@@ -19,6 +19,7 @@ pub mod kong_admin;
 pub mod event;
 pub mod recording;
 pub mod pipeline;
+pub mod shards;
 pub mod gateways;
 pub mod connection;
 pub mod http;

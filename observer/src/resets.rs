@@ -16,7 +16,20 @@ pub struct Resets {
 impl Resets {
     /// Awaits the close of a connection that was just reset.
     pub fn hold(&mut self, reset: &StateChange) {
-        self.held.push_back(*reset);
+        // Nearly always it is the last.
+        let at = self.held.iter().rposition(|held| held.time_ns <= reset.time_ns).map_or(0, |at| at + 1);
+        self.held.insert(at, *reset);
+    }
+
+    /// What is awaited of this socket is awaited elsewhere from here on.
+    pub fn give_up(&mut self, socket: Cookie) -> Option<StateChange> {
+        let at = self.held.iter().position(|reset| reset.socket == socket)?;
+        self.held.remove(at)
+    }
+
+    /// Awaits all that the other one does.
+    pub fn absorb(&mut self, other: &mut Resets) {
+        other.held.drain(..).for_each(|reset| self.hold(&reset));
     }
 
     /// A close that must have been lost, made up for the moment of the reset. `is_open` tells whether a socket is still

@@ -65,6 +65,32 @@ fn each_gives_its_text_every_time() {
 }
 
 #[test]
+fn each_gives_its_text_over_any_number_of_threads() {
+    for file in recordings() {
+        for workers in [1, 16] {
+            let text = |threads| replay(&file, &Config::default(), &Options { threads, workers, ..Options::default() });
+            let of_one = text(1).unwrap();
+            for threads in [2, 3, 4] {
+                assert!(text(threads).unwrap() == of_one, "{}: {workers} workers, {threads} threads", file.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn sixteen_workers_count_sixteen_times_what_one_does() {
+    for file in recordings() {
+        let series = |workers| {
+            let options = Options { workers, threads: 2, ..Options::default() };
+            series_of(&replay(&file, &Config::default(), &options).unwrap())
+        };
+        let sixteen_times: BTreeMap<String, u64> =
+            series(1).into_iter().map(|(key, value)| (key, value * 16)).collect();
+        assert_eq!(series(16), sixteen_times, "{}", file.display());
+    }
+}
+
+#[test]
 fn each_equals_the_gateways_log() {
     for file in recordings() {
         let log = fs::read_to_string(file.with_extension("log")).unwrap();

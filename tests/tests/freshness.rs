@@ -11,13 +11,22 @@ use observer_tests::{Agent, Client, Request, Upstream};
 
 const ROUNDS: usize = 10;
 
-/// The wait is the promise under test, not a way to be in step: one scrape, with no second try.
 #[test]
 fn an_exchange_is_in_a_scrape_made_100_ms_after_its_last_byte() -> Result<()> {
+    exchanges_are_in_scrapes_made_100_ms_later(&[])
+}
+
+#[test]
+fn over_several_threads_as_well() -> Result<()> {
+    exchanges_are_in_scrapes_made_100_ms_later(&["--threads", "2"])
+}
+
+/// The wait is the promise under test, not a way to be in step: one scrape, with no second try.
+fn exchanges_are_in_scrapes_made_100_ms_later(arguments: &[&str]) -> Result<()> {
     let _alone = alone()?;
     let upstream = Upstream::ipv4()?;
     let nginx = Config::new()?.service("alpha", upstream.address()).start()?;
-    let agent = Agent::watching(&[nginx.selector()])?;
+    let agent = Agent::start(&[nginx.selector()], arguments)?;
     let mut client = Client::connect(nginx.address())?;
     // A small answer, a large one, one of unknown length: their ends are known in different ways.
     for path in ["bytes/100", "bytes/1000000", "chunked/20x2000", "no-content"] {

@@ -17,25 +17,35 @@ const NAMES: [(&str, &str); 2] = [("alpha", "orders"), ("beta", "users")];
 
 #[test]
 fn one_worker_with_keepalive() -> Result<()> {
-    mixed_traffic_equals_the_log(1, true)
+    mixed_traffic_equals_the_log(1, true, &[])
 }
 
 #[test]
 fn one_worker_without_keepalive() -> Result<()> {
-    mixed_traffic_equals_the_log(1, false)
+    mixed_traffic_equals_the_log(1, false, &[])
 }
 
 #[test]
 fn two_workers_with_keepalive() -> Result<()> {
-    mixed_traffic_equals_the_log(2, true)
+    mixed_traffic_equals_the_log(2, true, &[])
 }
 
 #[test]
 fn two_workers_without_keepalive() -> Result<()> {
-    mixed_traffic_equals_the_log(2, false)
+    mixed_traffic_equals_the_log(2, false, &[])
 }
 
-fn mixed_traffic_equals_the_log(workers: usize, keepalive: bool) -> Result<()> {
+#[test]
+fn four_workers_over_two_threads() -> Result<()> {
+    mixed_traffic_equals_the_log(4, true, &["--threads", "2"])
+}
+
+#[test]
+fn four_workers_without_keepalive_over_two_threads() -> Result<()> {
+    mixed_traffic_equals_the_log(4, false, &["--threads", "2"])
+}
+
+fn mixed_traffic_equals_the_log(workers: usize, keepalive: bool, arguments: &[&str]) -> Result<()> {
     let _alone = alone()?;
     let (alpha, beta) = (Upstream::ipv4()?, Upstream::ipv4()?);
     let nginx = Config::new()?
@@ -58,7 +68,7 @@ fn mixed_traffic_equals_the_log(workers: usize, keepalive: bool) -> Result<()> {
         "--kong-config"
     };
     let file = file.to_str().context("path")?;
-    let agent = Agent::start(&[nginx.selector()], &[option, file])?;
+    let agent = Agent::start(&[nginx.selector()], &[&[option, file], arguments].concat())?;
 
     let plan: Vec<Request> = (0..REQUESTS).map(request).collect();
     traffic::run(nginx.address(), &plan, CLIENTS)?;

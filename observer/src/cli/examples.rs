@@ -35,6 +35,7 @@ Examples:
 pub(super) const REPLAY: &str = "\
 Examples:
   observer replay traffic.rec
+  observer replay traffic.rec --workers 16 --threads 2 > page.txt
   observer replay traffic.rec --kong-config kong.yml --dialect 3 --no-own-metrics";
 
 /// Of `observer token`.

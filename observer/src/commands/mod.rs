@@ -26,7 +26,7 @@ use crate::exposition::server::ListenError;
 use crate::exposition::text;
 use crate::kong_admin::KongAdmin;
 use crate::metrics::{self, Dialect, Metrics, Spoken};
-use crate::pipeline::{self, Pipeline};
+use crate::pipeline::{self, Counting};
 use crate::privileges::PrivilegeError;
 use crate::progress;
 use crate::reload::InUse;
@@ -63,8 +63,8 @@ fn is_bad_input(error: &anyhow::Error) -> bool {
         || is_of_tls()
 }
 
-/// A pipeline for this configuration.
-fn pipeline(args: &ConfigArgs, in_use: &InUse, realtime_offset_ns: u64) -> Pipeline {
+/// What counts by this configuration.
+fn counting(args: &ConfigArgs, in_use: &InUse, realtime_offset_ns: u64) -> Counting {
     let new = in_use.reconfiguration();
     let options = pipeline::Options {
         realtime_offset_ns,
@@ -74,7 +74,7 @@ fn pipeline(args: &ConfigArgs, in_use: &InUse, realtime_offset_ns: u64) -> Pipel
         admin_ports: new.admin_ports,
         counts_unmatched: args.count_unmatched,
     };
-    Pipeline::new(options, new.attribution, Metrics::new(metrics_options(args)))
+    Counting::new(options, new.attribution, Metrics::new(metrics_options(args)))
 }
 
 fn metrics_options(args: &ConfigArgs) -> metrics::Options {

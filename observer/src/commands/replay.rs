@@ -1,7 +1,7 @@
 //! `observer replay`.
 
 use std::fs;
-use std::io::{Write, stdout};
+use std::io::{Write, stderr, stdout};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use anyhow::Result;
 use crate::cli::ReplayArgs;
 use crate::metrics;
 use crate::progress::Progress;
-use crate::recording::{self, Options};
+use crate::recording::{self, Options, Replayed};
 
 /// Prints the metrics that a recorded file gives.
 pub fn replay(args: &ReplayArgs) -> Result<ExitCode> {
@@ -24,6 +24,8 @@ pub fn replay(args: &ReplayArgs) -> Result<ExitCode> {
         // The same text on every host.
         metrics: metrics::Options { node_id: Arc::default(), ..super::metrics_options(&args.config) },
         text: super::text_options(&args.config),
+        threads: args.threads.threads.into(),
+        workers: args.workers,
         bytes_read: Arc::clone(&bytes_read),
     };
     let bytes = fs::metadata(&args.file).map_or(0, |file| file.len());
@@ -31,9 +33,22 @@ pub fn replay(args: &ReplayArgs) -> Result<ExitCode> {
         let read = bytes_read.load(Ordering::Relaxed);
         format!("replaying: {} of {} MiB", read >> 20, bytes >> 20)
     });
-    let text = recording::replay(&args.file, &config, &options);
+    let replayed = recording::replay_and_tell(&args.file, &config, &options);
     drop(progress);
-    let text = text?;
+    let Replayed { text, events, threads } = replayed?;
     stdout().write_all(text.as_bytes())?;
+    if args.workers > 1 {
+        tell_costs(events, &threads)?;
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// One line a thread: what a program reads, too.
+fn tell_costs(events: u64, threads: &[(String, u64)]) -> Result<()> {
+    let mut to = stderr().lock();
+    writeln!(to, "{events} events")?;
+    for (name, cpu_ns) in threads {
+        writeln!(to, "{name}: {cpu_ns} ns of CPU time")?;
+    }
+    Ok(())
 }

@@ -22,15 +22,17 @@ use crate::exposition::listen;
 use crate::exposition::plugins::Plugins;
 use crate::exposition::server::{self, Access, Bound, Limits, Pages, Readiness};
 use crate::exposition::snapshot::Snapshots;
+use crate::host::memory;
 use crate::host::selector::Selection;
 use crate::kong_admin::KongAdmin;
 use crate::metrics::{self, ConfigAges, KongNode, MAX_GATEWAYS, MAX_SERVICES, MAX_STATUSES, OTHER, ProcessMetrics};
-use crate::pipeline::{Following, Pipeline, Reconfiguration};
+use crate::pipeline::{Counting, Following, Reconfiguration};
 use crate::priority;
 use crate::privileges::{self, Account};
 use crate::progress::during;
 use crate::reload::{self, InUse, Message, Outlets};
 use crate::resolver;
+use crate::shards;
 use crate::tail::Hub;
 
 /// Threads that serve: a scrape is encoded on one while another answers.
@@ -49,10 +51,10 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let account = args.privileges.account()?;
     let in_use = super::load(&args.config)?;
     let plugins = Arc::new(plugins(surface, &in_use, account.as_ref())?);
-    let mut pipeline = super::pipeline(&args.config, &in_use, realtime_offset_ns());
-    let registry = pipeline.metrics().registry().clone();
-    let (snapshots, tail) = (Snapshots::new(pipeline.metrics().view()), Hub::new(&registry));
-    pipeline.counting_mut().tell(tail.wanted());
+    let mut counting = super::counting(&args.config, &in_use, realtime_offset_ns());
+    let registry = counting.metrics().registry().clone();
+    let (snapshots, tail) = (Snapshots::new(counting.metrics().view()), Hub::new(&registry));
+    counting.tell(tail.wanted());
     registry.register(Box::new(ProcessMetrics::default())).context("cannot tell of the observer's own process")?;
     metrics::register_info(&registry, &surface.labels);
     let auth = surface.auth_file.as_deref().map(|file| Auth::open(file, &registry)).transpose()?;
@@ -76,8 +78,11 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         tail: Arc::clone(&tail),
         plugins: Arc::clone(&plugins),
     };
-    let wanted = Wanted::of(&pipeline);
-    let switched = Switched { pipeline, plugins, tail, rounds, seen: 0, has_told_limit: false };
+    let wanted = Wanted::of(&counting);
+    let threads = usize::from(args.threads.threads);
+    let following =
+        shards::following(counting, threads, keep_nothing).context("cannot start the pipeline's threads")?;
+    let switched = Switched { following, threads, plugins, tail, rounds, seen: 0, has_told_limit: false };
     let observer = Observer::start(capture, selection, switched, readiness)?;
     usual_priority.restore();
     privileges::keep_reading_files()?;
@@ -101,12 +106,14 @@ fn plugins(surface: &SurfaceArgs, in_use: &InUse, account: Option<&Account>) -> 
 /// They read strangers' bytes, with no privilege left.
 fn serving_threads() -> Result<Runtime> {
     let mut threads = tokio::runtime::Builder::new_multi_thread();
-    threads.worker_threads(SERVING_THREADS).enable_all().on_thread_start(|| {
-        if let Err(error) = privileges::keep_nothing() {
-            log::error!("a thread that serves keeps its privileges: {error}");
-        }
-    });
+    threads.worker_threads(SERVING_THREADS).enable_all().on_thread_start(keep_nothing);
     threads.build().context("cannot start the serving threads")
+}
+
+fn keep_nothing() {
+    if let Err(error) = privileges::keep_nothing() {
+        log::error!("a thread that reads strangers' bytes keeps its privileges: {error}");
+    }
 }
 
 /// The pipeline's thread.
@@ -180,8 +187,8 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn of(pipeline: &Pipeline) -> Wanted {
-        let (names, metrics) = (pipeline.counting().names().map(str::to_owned).collect(), pipeline.metrics());
+    fn of(counting: &Counting) -> Wanted {
+        let (names, metrics) = (counting.names().map(str::to_owned).collect(), counting.metrics());
         Wanted { names, ages: metrics.config_ages(), node: metrics.kong_node() }
     }
 }
@@ -205,7 +212,8 @@ fn background(in_use: InUse, kong_admin: Option<KongAdmin>, wanted: Wanted) -> R
 
 /// A pipeline that counts what is enabled when an event is taken.
 struct Switched {
-    pipeline: Pipeline,
+    following: Box<dyn Following + Send>,
+    threads: usize,
     plugins: Arc<Plugins>,
     tail: Arc<Hub>,
     rounds: Rounds,
@@ -217,47 +225,30 @@ struct Switched {
 impl Sink for Switched {
     fn take(&mut self, event: &Event<'_>) {
         if let Some(enabled) = self.plugins.switch().changed(&mut self.seen) {
-            self.pipeline.counting_mut().enable(enabled);
+            self.following.counting_mut().enable(enabled);
         }
-        self.pipeline.take(event);
+        self.following.handle(event);
     }
 
     fn reconfigure(&mut self, mut new: Reconfiguration) {
         self.plugins.know(std::mem::take(&mut new.services));
-        Sink::reconfigure(&mut self.pipeline, new);
+        self.following.reconfigure(new);
+        log::info!("a new configuration is in use");
     }
 
     fn round(&mut self) -> Result<()> {
         self.rounds.add();
-        if !self.has_told_limit && self.pipeline.metrics().limited() > 0 {
+        self.following.publish();
+        let counting = self.following.counting_mut();
+        if !self.has_told_limit && counting.metrics().limited() > 0 {
             self.has_told_limit = true;
             log::warn!(
                 "a limit of series is reached ({MAX_SERVICES} services, {MAX_STATUSES} statuses of each, {MAX_GATEWAYS} \
                  gateways): the rest counts as \"{OTHER}\", as much as observer_series_limited_total says"
             );
         }
-        self.tail.send(self.pipeline.counting_mut().take_entries());
-        self.pipeline.round()
-    }
-
-    fn gateways(&self) -> Option<usize> {
-        Sink::gateways(&self.pipeline)
-    }
-}
-
-impl Sink for Pipeline {
-    fn take(&mut self, event: &Event<'_>) {
-        self.handle(event);
-    }
-
-    fn reconfigure(&mut self, new: Reconfiguration) {
-        Following::reconfigure(self, new);
-        log::info!("a new configuration is in use");
-    }
-
-    fn round(&mut self) -> Result<()> {
-        self.publish();
-        for process in self.counting_mut().take_unread_processes() {
+        self.tail.send(counting.take_entries());
+        for process in counting.take_unread_processes() {
             log::warn!(
                 "process {process} speaks TLS that cannot be read: its TLS library's functions were not found, or had no \
                  probes yet; its connections are counted in observer_tls_unreadable_connections"
@@ -267,6 +258,10 @@ impl Sink for Pipeline {
     }
 
     fn gateways(&self) -> Option<usize> {
-        Some(self.counting().gateways())
+        Some(self.following.counting().gateways())
+    }
+
+    fn resident_bytes_max(&self) -> u64 {
+        memory::resident_bytes_max(self.threads)
     }
 }

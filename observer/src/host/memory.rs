@@ -6,6 +6,8 @@ use std::io;
 
 use observer_ebpf::limits::TABLE_BYTES;
 
+use crate::shards::THREAD_BYTES_MAX;
+
 /// The kernel part's tables and ring take no more: their named limits together, and what the kernel keeps beside them.
 pub const TABLE_BYTES_MAX: u64 = TABLE_BYTES as u64 + TABLE_OVERHEAD_BYTES;
 
@@ -14,6 +16,11 @@ const TABLE_OVERHEAD_BYTES: u64 = 512 << 10;
 
 /// The agent's own memory takes no more with 1,000 services, 2,000 routes and 10,000 open connections.
 pub const RESIDENT_BYTES_MAX: u64 = 64 << 20;
+
+/// The same, where connections are followed by so many threads.
+pub fn resident_bytes_max(threads: usize) -> u64 {
+    RESIDENT_BYTES_MAX + if threads > 1 { threads as u64 * THREAD_BYTES_MAX } else { 0 }
+}
 
 const _: () = assert!(TABLE_BYTES_MAX <= 32 << 20);
 
@@ -82,6 +89,12 @@ mod tests {
         let ring = "pos:\t0\nmap_type:\t27\nmax_entries:\t8388608\nmemlock:\t8466776\nmap_id:\t7\n";
         let program = "pos:\t0\nprog_type:\t26\nmemlock:\t8192\nprog_id:\t9\n";
         assert_eq!((table(ring), table(program)), (Some((7, 8_466_776)), None));
+    }
+
+    #[test]
+    fn each_thread_that_follows_connections_takes_its_share() {
+        assert_eq!(resident_bytes_max(1), RESIDENT_BYTES_MAX);
+        assert_eq!(resident_bytes_max(4), RESIDENT_BYTES_MAX + 4 * THREAD_BYTES_MAX);
     }
 
     #[test]

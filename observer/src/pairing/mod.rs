@@ -252,6 +252,15 @@ impl Pairing {
         own_ids(&keys).find_map(|key| self.told.get(&key).copied())
     }
 
+    /// Takes all of another one's, which has to do with other threads and processes.
+    pub fn absorb(&mut self, other: &mut Pairing) {
+        self.threads.extend(other.threads.drain());
+        self.waiting.absorb(&mut other.waiting);
+        self.loose.extend(other.loose.drain());
+        self.followed.extend(other.followed.drain());
+        self.told.extend(other.told.drain());
+    }
+
     /// Drops an upstream exchange of nobody's, and those that it followed. Returns how many.
     fn drop_loose(&mut self, id: ExchangeId) -> u64 {
         let (mut next, mut dropped) = (Some(id), 0);

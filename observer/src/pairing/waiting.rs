@@ -66,6 +66,11 @@ impl Waiting {
         queues.flat_map(|queue| std::iter::once(queue.first).chain(queue.behind.iter().copied()))
     }
 
+    /// Takes all of another one's, which are of other processes.
+    pub fn absorb(&mut self, other: &mut Waiting) {
+        self.0.extend(other.0.drain());
+    }
+
     #[cfg(test)]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

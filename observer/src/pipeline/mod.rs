@@ -6,7 +6,7 @@
 mod counting;
 mod fact;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tracking;
 
 use crate::attribution::Attribution;
@@ -16,7 +16,7 @@ use crate::metrics::Metrics;
 
 pub use counting::{Counting, Enabled};
 pub use fact::{ClientFact, Ends, Entrance, Fact, Facts, Mark, UpstreamFact};
-pub use tracking::{CONNECTIONS_MAX, Pair, Tracking, UNIX_CONNECTIONS_MAX};
+pub use tracking::{CONNECTIONS_MAX, Moved, Pair, Tracking, UNIX_CONNECTIONS_MAX};
 
 /// How the pipeline is set up.
 #[derive(Clone, Debug, Default)]

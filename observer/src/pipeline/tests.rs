@@ -9,7 +9,7 @@ mod pieces;
 mod random;
 mod reconfigure;
 mod remaining;
-mod script;
+pub(crate) mod script;
 mod telling;
 mod today;
 mod unix;

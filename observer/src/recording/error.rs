@@ -11,6 +11,8 @@ use crate::event::DecodeError;
 #[derive(Debug, Error)]
 #[expect(missing_docs, reason = "each variant's text says it")]
 pub enum RecordingError {
+    #[error("cannot start a thread: {reason}; take fewer with --threads")]
+    Threads { reason: String },
     #[error("{file}: exists already; remove it or choose another name")]
     Exists { file: String },
     #[error("{file}: cannot be created: {reason}; choose a folder that this user may write to")]

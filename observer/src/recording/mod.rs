@@ -10,8 +10,9 @@ mod kept;
 mod mask;
 mod replay;
 mod sample;
+mod workers;
 
 pub use error::{Damage, RecordingError};
 pub use file::{Header, RECORD_BYTES_MAX, Reader, Writer};
 pub use mask::{Masker, SOCKETS_MAX};
-pub use replay::{Options, pairs, replay};
+pub use replay::{Options, Replayed, pairs, replay, replay_and_tell};

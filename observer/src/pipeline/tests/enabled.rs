@@ -19,6 +19,7 @@ fn nothing_is_counted_while_disabled_and_then_it_goes_on_from_the_old_values() {
     let mut script = Script::new();
     let client = script.accepts(1);
     exchange(&mut script, client, 2, "/orders");
+    script.has_events_only = false;
     script.pipeline.counting.enable(Enabled { everywhere: false, services: Default::default() });
     exchange(&mut script, client, 4, "/orders");
     exchange(&mut script, client, 6, "/nowhere");
@@ -35,6 +36,7 @@ fn nothing_is_counted_while_disabled_and_then_it_goes_on_from_the_old_values() {
 #[test]
 fn one_service_is_counted_alone() {
     let mut script = Script::new();
+    script.has_events_only = false;
     script
         .pipeline
         .counting

@@ -9,6 +9,7 @@ use crate::pipeline::{Following, Reconfiguration};
 fn reconfigure(script: &mut Script, config: &str) {
     let config = Config::parse_own("observer.yml", config).unwrap();
     let attribution = Attribution::new(&config);
+    script.has_events_only = false;
     script.pipeline.reconfigure(Reconfiguration {
         attribution,
         datastore: config.datastore,

@@ -13,7 +13,9 @@ use crate::event::{
 };
 use crate::exposition::text;
 use crate::metrics::{self, Metrics, Reading};
-use crate::pipeline::{Following, Options, Pipeline};
+use crate::pipeline::{Counting, Following, Options, Pipeline};
+use crate::shards::Shards;
+use crate::shards::batch::Batch;
 
 pub const MS: u64 = 1_000_000;
 /// The gateway's one process and thread, unless another is named.
@@ -38,6 +40,31 @@ pub struct Script {
     pub thread: u32,
     /// Bytes that left the socket before the next call without any call.
     pub unseen_bytes: u32,
+    config: String,
+    options: Options,
+    log: Batch,
+    /// Nothing but events was told to the pipeline.
+    pub has_events_only: bool,
+}
+
+/// The same events over several threads give the same page.
+impl Drop for Script {
+    fn drop(&mut self) {
+        if !self.has_events_only || std::thread::panicking() {
+            return;
+        }
+        self.pipeline.publish();
+        let page = self.page(text::Options::default());
+        let per_gateway_label = self.options.per_gateway_label;
+        let metrics = Metrics::new(metrics::Options { per_gateway_label, ..metrics::Options::default() });
+        let attribution = Attribution::new(&Config::parse_own("observer.yml", &self.config).unwrap());
+        let mut shards = Shards::in_small_batches(Counting::new(self.options.clone(), attribution, metrics), 2);
+        self.log.drain(|_, event| shards.handle(event));
+        shards.publish();
+        let over_threads = text::encode(shards.counting().metrics().registry().gather(), text::Options::default());
+        assert_eq!(over_threads, page, "over two threads");
+        assert_eq!(shards.open_exchanges(), self.pipeline.open_exchanges());
+    }
 }
 
 #[derive(Default)]
@@ -62,16 +89,27 @@ impl Script {
         let per_gateway_label = options.per_gateway_label;
         let metrics = Metrics::new(metrics::Options { per_gateway_label, ..metrics::Options::default() });
         Script {
-            pipeline: Pipeline::new(options, attribution, metrics),
+            pipeline: Pipeline::new(options.clone(), attribution, metrics),
             sockets: HashMap::new(),
             next_socket: 1,
             thread: WORKER,
             unseen_bytes: 0,
+            config: config.to_owned(),
+            options,
+            log: Batch::default(),
+            has_events_only: true,
         }
+    }
+
+    /// All events so far, for the caller to take out; the script is not compared with itself over threads then.
+    pub fn log(&mut self) -> &mut Batch {
+        self.has_events_only = false;
+        &mut self.log
     }
 
     pub fn handle(&mut self, event: &Event<'_>) {
         self.pipeline.handle(event);
+        self.log.push(0, event);
         let open = self.pipeline.open_exchanges() as u64;
         let own = |name: &str| self.sum(&format!("observer_exchanges_{name}_total"));
         let accounted = own("counted") + own("filtered") + own("unobserved") + open;

@@ -19,6 +19,7 @@ fn speaking(switches: Switches) -> Script {
     let attribution = Attribution::new(&Config::parse_own("observer.yml", CONFIG).unwrap());
     let metrics = Metrics::new(metrics::Options { today: Some(switches), ..metrics::Options::default() });
     let mut script = Script::with(CONFIG, Options::default());
+    script.has_events_only = false;
     script.pipeline = Pipeline::new(Options::default(), attribution, metrics);
     script.starts(MASTER, "nginx", super::script::GATEWAY);
     script.process(0, WORKER, ProcessChange::Forked { parent: MASTER });

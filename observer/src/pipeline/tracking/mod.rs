@@ -5,6 +5,7 @@ mod clients;
 mod encryption;
 mod joining;
 mod journal;
+mod moving;
 mod names;
 mod upstreams;
 
@@ -22,6 +23,7 @@ use crate::resets::Resets;
 use super::fact::{Ends, Fact, Facts, UpstreamFact};
 
 pub use journal::Pair;
+pub use moving::Moved;
 
 use joining::Held;
 use journal::Journal;

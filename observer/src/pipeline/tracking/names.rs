@@ -34,6 +34,11 @@ impl NameServers {
         });
     }
 
+    /// Takes all of another one's.
+    pub fn absorb(&mut self, other: &mut NameServers) {
+        self.streams.extend(other.streams.drain());
+    }
+
     #[cfg(test)]
     pub fn is_idle(&self) -> bool {
         self.streams.is_empty()

@@ -1,0 +1,51 @@
+//! Connections, or all there is, handed from one who follows connections to another.
+
+use crate::connection::Connection;
+use crate::event::{Cookie, StateChange};
+
+use super::Tracking;
+
+/// A connection that was handed over before any call was made on it.
+#[derive(Debug)]
+pub struct Moved {
+    connection: Connection,
+    /// Its peer reset it, and its close is awaited.
+    reset: Option<StateChange>,
+}
+
+impl Tracking {
+    /// Whether a connection is kept.
+    pub fn has(&self, socket: Cookie) -> bool {
+        self.connections.contains_key(&socket)
+    }
+
+    /// Hands over a connection that no call was made on: no thread, exchange or process has to do with it yet.
+    pub fn give_up(&mut self, socket: Cookie) -> Option<Box<Moved>> {
+        let connection = self.connections.remove(&socket)?;
+        Some(Box::new(Moved { connection, reset: self.resets.give_up(socket) }))
+    }
+
+    /// Takes such a connection.
+    pub fn adopt(&mut self, moved: Moved) {
+        let Moved { connection, reset } = moved;
+        let socket = connection.opened.socket;
+        let is_unix = connection.is_unix();
+        self.connections.insert(socket, connection);
+        if let Some(reset) = &reset {
+            self.resets.hold(reset);
+        }
+        if is_unix {
+            self.make_room_for_unix(socket);
+        }
+    }
+
+    /// Takes all that the other one keeps, which is left with nothing.
+    pub fn absorb(&mut self, other: &mut Tracking) {
+        self.connections.extend(other.connections.drain());
+        self.unix.append(&mut other.unix);
+        self.resets.absorb(&mut other.resets);
+        self.pairing.absorb(&mut other.pairing);
+        self.name_servers.absorb(&mut other.name_servers);
+        self.held.append(&mut other.held);
+    }
+}
