@@ -13,6 +13,7 @@ mod readings;
 mod replay;
 mod report;
 mod row;
+mod scale;
 mod scrape;
 mod stage;
 mod start;

@@ -61,16 +61,21 @@ impl Reconfiguration {
     }
 }
 
+const SECOND_NS: Nanoseconds = 1_000_000_000;
+
 /// Tells when another second has begun, by the events' times: the pace of what is looked at now and then.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Seconds(u64);
+pub struct Seconds {
+    next_ns: Nanoseconds,
+}
 
 impl Seconds {
     /// Whether this time lies in a later second than all before.
     pub fn begins(&mut self, time_ns: Nanoseconds) -> bool {
-        let second = time_ns / 1_000_000_000;
-        let is_later = second > self.0;
-        self.0 = self.0.max(second);
+        let is_later = time_ns >= self.next_ns;
+        if is_later {
+            self.next_ns = (time_ns / SECOND_NS + 1).saturating_mul(SECOND_NS);
+        }
         is_later
     }
 }

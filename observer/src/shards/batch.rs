@@ -96,13 +96,6 @@ impl Batch {
         self.wipe();
     }
 
-    /// Goes on with another one's memory, which was played, if there is nothing in this one's yet.
-    pub fn reuse(&mut self, played: Batch) {
-        if self.items.is_empty() {
-            *self = played;
-        }
-    }
-
     fn wipe(&mut self) {
         self.bytes.as_mut_slice().zeroize();
         self.bytes.clear();

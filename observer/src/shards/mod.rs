@@ -15,7 +15,7 @@ mod thread;
 use std::fs;
 use std::path::Path;
 
-use crate::event::{Event, Remaining};
+use crate::event::Event;
 use crate::pipeline::{Counting, Facts, Following, Pipeline, Reconfiguration, Seconds, Tracking};
 
 use batch::{BATCH_BYTES, Batch};
@@ -78,6 +78,8 @@ struct Shard {
     tracking: Option<Box<Tracking>>,
     /// Filled with what comes next.
     batch: Batch,
+    /// Empty, with the memory of one that was played.
+    spare: Batch,
     thread: Thread,
 }
 
@@ -116,7 +118,12 @@ impl Shards {
         let options = counting.tracking(threads + 1);
         let shard = |index: usize| {
             let tracking = Some(Box::new(Tracking::new(options.clone())));
-            Ok(Shard { tracking, batch: Batch::default(), thread: Thread::start(index, prepare)? })
+            Ok(Shard {
+                tracking,
+                batch: Batch::default(),
+                spare: Batch::default(),
+                thread: Thread::start(index, prepare)?,
+            })
         };
         Ok(Shards {
             lobby: Tracking::new(options.clone()),
@@ -154,7 +161,8 @@ impl Shards {
         let done = self.collect();
         let round = self.begin_round();
         for shard in &mut self.shards {
-            let (tracking, batch) = (shard.tracking.take().expect(AT_HOME), std::mem::take(&mut shard.batch));
+            let batch = std::mem::replace(&mut shard.batch, std::mem::take(&mut shard.spare));
+            let tracking = shard.tracking.take().expect(AT_HOME);
             shard.thread.send(Job { tracking, batch });
         }
         self.under_way = Some(round);
@@ -186,9 +194,7 @@ impl Shards {
         let round = self.under_way.take()?;
         for shard in &mut self.shards {
             let Job { tracking, batch } = shard.thread.receive();
-            shard.tracking = Some(tracking);
-            // What was filled meanwhile stays; the other one's memory is for the next.
-            shard.batch.reuse(batch);
+            (shard.tracking, shard.spare) = (Some(tracking), batch);
         }
         Some(self.end_round(round))
     }
@@ -205,6 +211,10 @@ impl Shards {
             Way::Counting => self.filling.everyones.push(index, event),
             Way::Lobby => self.follow_in_lobby(index, event),
             Way::Shard(shard) => self.shards[shard].batch.push(index, event),
+            Way::United { from, to } => {
+                self.unite(from, to);
+                return self.push(event, Way::Shard(to));
+            }
             Way::OutOfLobby { socket, shard } => {
                 if let Some(moved) = self.lobby.give_up(socket) {
                     self.shards[shard].batch.adopt(index, moved);
@@ -259,7 +269,7 @@ impl Shards {
     }
 
     /// Of connections whose ends did not show, or were refused, nothing else would tell that they are gone.
-    fn forget_sockets(&mut self, _compared: &Remaining) {
+    fn forget_sockets(&mut self) {
         self.settle();
         let (lobby, shards) = (&self.lobby, &self.shards);
         self.routes.retain(|socket, place| match place {
@@ -277,13 +287,10 @@ impl Following for Shards {
         if self.seconds.begins(time_ns) {
             self.it_is(time_ns);
         }
-        if let Some((from, to)) = self.routes.unites(event) {
-            self.unite(from, to);
-        }
         let way = self.routes.way(event);
         self.push(event, way);
-        if let Event::Remaining(remaining) = event {
-            self.forget_sockets(remaining);
+        if let Event::Remaining(_) = event {
+            self.forget_sockets();
         }
     }
 

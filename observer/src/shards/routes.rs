@@ -33,6 +33,13 @@ pub enum Way {
         /// The shard.
         shard: usize,
     },
+    /// A shard, which gets all that the other one has first.
+    United {
+        /// The one that is left with nothing.
+        from: usize,
+        /// The shard.
+        to: usize,
+    },
     /// The lobby and all shards, then the counting.
     Everyone,
 }
@@ -52,28 +59,6 @@ impl Routes {
     /// For so many shards.
     pub fn new(shards: usize) -> Self {
         Routes { processes: FxHashMap::default(), sockets: FxHashMap::default(), loads: vec![0; shards] }
-    }
-
-    /// Whether an event shows that a socket and a process of two shards have to do with each other: then what the first one
-    /// has is the second one's from here on.
-    pub fn unites(&mut self, event: &Event<'_>) -> Option<(usize, usize)> {
-        let (socket, process) = match event {
-            Event::Data(data) => (data.socket, data.process),
-            Event::Handshake(handshake) => (handshake.socket, handshake.process),
-            Event::Opened(opened) if opened.process != 0 && opened.role != Role::Listener => {
-                (opened.socket, opened.process)
-            }
-            _ => return None,
-        };
-        let to = (*self.sockets.get(&socket)?)?;
-        let from = *self.processes.get(&process)?;
-        if from == to {
-            return None;
-        }
-        self.sockets.values_mut().filter(|place| **place == Some(from)).for_each(|place| *place = Some(to));
-        self.processes.values_mut().filter(|shard| **shard == from).for_each(|shard| *shard = to);
-        self.loads[to] += std::mem::take(&mut self.loads[from]);
-        Some((from, to))
     }
 
     /// Whom an event goes to.
@@ -104,7 +89,7 @@ impl Routes {
     fn of_call(&mut self, socket: Cookie, process: u32) -> Way {
         match self.sockets.get(&socket) {
             None => Way::Shard(self.of_process(process, None)),
-            Some(&Some(shard)) => Way::Shard(self.of_process(process, Some(shard))),
+            Some(&Some(shard)) => self.of_both(process, shard),
             Some(None) => {
                 let shard = self.of_process(process, None);
                 self.sockets.insert(socket, Some(shard));
@@ -118,12 +103,25 @@ impl Routes {
             return Way::Everyone;
         }
         let place = match self.sockets.get(&opened.socket) {
+            Some(&Some(shard)) if opened.process != 0 => return self.of_both(opened.process, shard),
             Some(&place) => place,
             None if opened.process == 0 => None,
             None => Some(self.of_process(opened.process, None)),
         };
         self.sockets.insert(opened.socket, place);
         place.map_or(Way::Lobby, Way::Shard)
+    }
+
+    /// A socket's shard, where a process's call on it belongs, too.
+    fn of_both(&mut self, process: u32, to: usize) -> Way {
+        let from = self.of_process(process, Some(to));
+        if from == to {
+            return Way::Shard(to);
+        }
+        self.sockets.values_mut().filter(|place| **place == Some(from)).for_each(|place| *place = Some(to));
+        self.processes.values_mut().filter(|shard| **shard == from).for_each(|shard| *shard = to);
+        self.loads[to] += std::mem::take(&mut self.loads[from]);
+        Way::United { from, to }
     }
 
     fn of_state(&mut self, change: &StateChange) -> Way {

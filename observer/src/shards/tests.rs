@@ -4,7 +4,7 @@
 use super::*;
 use crate::attribution::Attribution;
 use crate::config::Config;
-use crate::event::{Origin, ProcessChange, Role, TcpState};
+use crate::event::{Origin, ProcessChange, Remaining, Role, TcpState};
 use crate::exposition::text;
 use crate::metrics::{self, Metrics};
 use crate::pipeline::tests::script::{MASTER, ORDERS, Script, USERS, answer, get, ip};

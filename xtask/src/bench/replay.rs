@@ -15,8 +15,9 @@ use nix::sys::time::TimeValLike;
 use super::Bench;
 use super::agent::{Metrics, SETTLED};
 use super::row::{Family, Findings, Outcome, Run, Spec, Unit};
+use super::scale;
 use super::stage::{Kind, Stage};
-use super::stats::{Judge, estimate};
+use super::stats::Judge;
 use super::wrk::Load;
 use crate::job::{self, Job};
 use crate::signals::{self, Stop};
@@ -24,13 +25,16 @@ use crate::signals::{self, Stop};
 /// `observer record`, then `observer replay`.
 pub const REPLAY: Family = Family {
     name: "replay",
-    rows: &[Spec {
-        name: "replay",
-        title: "pipeline alone: `replay` of 1,000,000 requests, CPU per event",
-        limit: 0.35,
-        unit: Unit::Microseconds,
-        judge: Judge::Median,
-    }],
+    rows: &[
+        Spec {
+            name: "replay",
+            title: "pipeline alone: `replay` of 1,000,000 requests, CPU per event",
+            limit: 0.35,
+            unit: Unit::Microseconds,
+            judge: Judge::Median,
+        },
+        scale::SCALE,
+    ],
     measure,
 };
 
@@ -40,11 +44,7 @@ const REQUESTS: u64 = 1_000_000;
 const LOADS_MAX: u32 = 60;
 
 /// The recording's header; the form of the file is told in observer/src/recording/file.rs.
-const HEADER_BYTES: u64 = 96;
-
-/// A large gateway: what one pipeline thread is to follow.
-const WORKERS: f64 = 16.0;
-const REQUESTS_PER_WORKER: f64 = 30_000.0;
+pub const HEADER_BYTES: u64 = 96;
 
 /// Services that the attribution tells apart.
 const SERVICES: usize = 200;
@@ -57,10 +57,13 @@ fn measure(bench: &Bench) -> Result<Findings> {
     fs::write(&config, stage.services(SERVICES)).with_context(|| format!("cannot write {}", config.display()))?;
     let Some(requests) = record(bench, &stage, &folder, &recording)? else {
         let why = Outcome::Undecided("this agent has no working `record` yet".into());
-        return Ok(Findings { outcomes: vec![("replay", why)], ..Findings::default() });
+        let outcomes = vec![("replay", why.clone()), (scale::SCALE.name, why)];
+        return Ok(Findings { outcomes, ..Findings::default() });
     };
     let events =
         count_events(&recording).with_context(|| format!("cannot count the events of {}", recording.display()))?;
+    let first = folder.join("first.rec");
+    scale::cut(&recording, &first)?;
     let mut findings = Findings::default();
     for round in 0..bench.pairs {
         signals::check()?;
@@ -68,22 +71,13 @@ fn measure(bench: &Bench) -> Result<Findings> {
         ensure!(counted >= requests as f64, "`observer replay` counts {counted} requests of {requests}");
         let readings = vec![("cpu_ns", cpu_ns), ("events", events as f64), ("requests", counted)];
         findings.runs.push(Run { round, arm: "replay", readings });
+        scale::measure(bench, round, &first, &config, &mut findings)?;
     }
     let per_event = findings.each("replay", |run| run.per("cpu_ns", "events") / 1e3);
-    let us = estimate(&per_event).map_or(f64::NAN, |estimate| estimate.median);
-    findings.notes.push(scale(us, events as f64 / requests as f64));
+    findings.notes.push(format!("replay: {:.1} events a request", events as f64 / requests as f64));
     findings.measured("replay", per_event);
+    scale::conclude(&mut findings);
     Ok(findings)
-}
-
-/// How far one thread goes.
-fn scale(us_per_event: f64, events_per_request: f64) -> String {
-    let (most, wanted) = (1e6 / (us_per_event * events_per_request), WORKERS * REQUESTS_PER_WORKER);
-    format!(
-        "replay: {events_per_request:.1} events a request, so one thread follows {most:.0} requests a second; {WORKERS} \
-         workers with {REQUESTS_PER_WORKER} each make {wanted}, {:.0} % of that",
-        wanted / most * 100.0
-    )
 }
 
 /// Records until there are enough requests, and says how many there were; `None` if the agent cannot record.
@@ -162,12 +156,6 @@ fn count_events(recording: &Path) -> Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn one_thread_is_compared_with_what_a_large_gateway_does() {
-        let told = scale(0.25, 4.0);
-        assert!(told.contains(" 1000000 requests a second") && told.ends_with("make 480000, 48 % of that"), "{told}");
-    }
 
     #[test]
     fn events_are_counted_up_to_the_closing_zero() {
