@@ -140,6 +140,9 @@ pub struct Entrance {
     pub is_tls: bool,
 }
 
+/// Facts that memory is kept for; seldom does a batch of events bring more.
+const KEPT_MAX: usize = 4096;
+
 /// Facts in the order in which they came to light.
 #[derive(Debug, Default)]
 pub struct Facts {
@@ -175,6 +178,11 @@ impl Facts {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
+    }
+
+    /// Gives memory back if one event brought very many, and all were taken out.
+    pub fn shrink(&mut self) {
+        self.all.shrink_to(KEPT_MAX);
     }
 
     /// Takes all out.

@@ -141,6 +141,7 @@ impl Pipeline {
         let facts = self.tracking.facts();
         if !facts.is_empty() {
             facts.drain().for_each(|(_, fact)| self.counting.take(fact));
+            facts.shrink();
         }
     }
 }

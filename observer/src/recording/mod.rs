@@ -16,3 +16,4 @@ pub use error::{Damage, RecordingError};
 pub use file::{Header, RECORD_BYTES_MAX, Reader, Writer};
 pub use mask::{Masker, SOCKETS_MAX};
 pub use replay::{Options, Replayed, pairs, replay, replay_and_tell};
+pub use workers::Workers;

@@ -5,8 +5,8 @@ use crate::event::{Cookie, Data, Datagram, Event, Handshake, Opened, Process, Pr
 /// Above every process id and thread id (`PID_MAX_LIMIT`, include/linux/threads.h).
 const IDS: u32 = 1 << 22;
 
-/// Above every cookie: they count from 1.
-const COOKIES: Cookie = 1 << 48;
+/// Above every cookie: they count from 1. Not far above, as tables find a socket by what a multiplication makes of its bits.
+const COOKIES: Cookie = 1 << 36;
 
 /// Makes each event one of each worker's.
 pub struct Workers(u16);
@@ -19,7 +19,7 @@ impl Workers {
 
     /// Tells an event as it was recorded, then as each of the others would have had it. What does not belong to single
     /// connections or processes is told once; what was a gateway's first process has a worker of its own for each other.
-    pub fn each(&self, event: &Event<'_>, mut tell: impl FnMut(&Event<'_>)) {
+    pub fn each<'a>(&self, event: &Event<'a>, mut tell: impl FnMut(&Event<'a>)) {
         tell(event);
         (1..self.0).filter_map(|worker| of_worker(event, worker)).for_each(|event| tell(&event));
     }

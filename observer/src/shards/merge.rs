@@ -27,4 +27,6 @@ pub fn count(facts: &mut [Facts], everyones: &mut Batch, counting: &mut Counting
         counting.handle(event);
     });
     take_until(None, counting);
+    drop(sources);
+    facts.iter_mut().for_each(Facts::shrink);
 }
