@@ -1,6 +1,7 @@
 //! A connection: two byte streams with gaps, and the exchanges that lie on them.
 
 mod endings;
+mod gaps;
 mod layers;
 mod requests;
 mod responses;
@@ -378,82 +379,6 @@ impl Connection {
         }
     }
 
-    /// Notices missing records. Two processors may deliver two records in the other order.
-    fn follow(&mut self, layer: Layer, sequence: u32) -> bool {
-        let next_sequence = match layer {
-            Layer::Socket => &mut self.next_sequence,
-            Layer::Tls => &mut self.layers.next_sequence,
-        };
-        let ahead = next_sequence.map_or(0, |next| sequence.wrapping_sub(next).cast_signed());
-        if ahead < 0 {
-            self.missing_records = self.missing_records.saturating_sub(1);
-            return false;
-        }
-        *next_sequence = Some(sequence.wrapping_add(1));
-        self.missing_records = self.missing_records.saturating_add(ahead.cast_unsigned());
-        ahead > 0
-    }
-
-    /// Records that are missing just before this one: whose bytes they told of shows in the offsets of this direction now,
-    /// in those of the other with its next record. A request behind them cannot be answered by what went before.
-    fn account_for_records(&mut self, side: Side, data: &Data<'_>, moments: &mut Vec<Moment>) {
-        if self.follow(data.layer, data.sequence) {
-            self.behind = Some(data.direction.opposite());
-            let is_told_by_offset = data.offset > *self.offset(data.direction);
-            if side == Side::Request && !is_told_by_offset && !self.exchanges.is_empty() {
-                self.lose(Unobserved::RecordsLost);
-                self.out_of_step = None;
-                self.end_all(Ending::Lost(Unobserved::RecordsLost), moments);
-            }
-        } else if self.behind == Some(data.direction) {
-            self.behind = None;
-            if data.unseen_bytes == 0 {
-                *self.offset(data.direction) = data.offset;
-            }
-        }
-    }
-
-    /// Bytes that the kernel part counted and that never came here.
-    fn account_for_gap(&mut self, side: Side, data: &Data<'_>, moments: &mut Vec<Moment>) {
-        let missing = data.offset.saturating_sub(*self.offset(data.direction));
-        *self.offset(data.direction) = data.offset;
-        if missing == 0 {
-            return;
-        }
-        let is_upstreams = self.opened.role == Role::Upstream && side == Side::Response;
-        if is_upstreams && missing == u64::from(data.unseen_bytes) && !self.exchanges.is_empty() {
-            // How many there were is all that matters of an upstream's body.
-            let input = Input::new(&[], missing, &[]);
-            let piece = Piece { input, time_ns: data.time_ns, hidden_for: Unobserved::UnseenBytes };
-            return self.feed(side, piece, &mut |_| {}, moments);
-        }
-        let reason = if data.unseen_bytes > 0 { Unobserved::UnseenBytes } else { Unobserved::RecordsLost };
-        if reason == Unobserved::RecordsLost {
-            self.missing_records = 0;
-        }
-        self.lose(reason);
-        if !self.exchanges.is_empty() {
-            // What goes on behind the gap most likely belongs to these.
-            self.out_of_step = None;
-        }
-        self.end_all(Ending::Lost(reason), moments);
-        self.turn = Some(side);
-    }
-
-    /// The gateway closes, and has taken bytes by a way that no hook sees.
-    fn account_for_unseen(&mut self, bytes: u32, moments: &mut Vec<Moment>) {
-        if bytes == 0 {
-            return;
-        }
-        self.received = self.received.saturating_add(u64::from(bytes));
-        self.lose(Unobserved::UnseenBytes);
-        if !self.exchanges.is_empty() {
-            self.out_of_step = None;
-        }
-        self.end_all(Ending::Lost(Unobserved::UnseenBytes), moments);
-        self.tell_stray(moments);
-    }
-
     fn feed(&mut self, side: Side, piece: Piece<'_>, spans: &mut impl FnMut(Span<'_>), moments: &mut Vec<Moment>) {
         if !self.is_read(side, &piece, moments) {
             return;
@@ -474,19 +399,6 @@ impl Connection {
                 self.is_mid_request = false;
                 self.feed_responses(piece, spans, moments);
             }
-        }
-    }
-
-    fn lose(&mut self, reason: Unobserved) {
-        self.requests.lose();
-        self.responses.lose();
-        self.out_of_step = Some(reason);
-    }
-
-    /// Tells once of the exchange that bytes out of step belong to.
-    fn tell_stray(&mut self, moments: &mut Vec<Moment>) {
-        if let Some(reason) = self.out_of_step.take() {
-            moments.push(Moment::Stray(reason));
         }
     }
 }

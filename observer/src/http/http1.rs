@@ -3,24 +3,19 @@
 //! Bytes come known or hidden: of a long body only the count is known. As long as a message's end follows from what is
 //! known, hidden bytes are as good as known ones; where it does not, the reader says so and waits to be told.
 
+mod chunks;
+mod input;
+#[cfg(test)]
+mod tests;
+
 use zeroize::Zeroizing;
 
 use super::head::{self, Framing, Head, Side};
 use super::secret::Secret;
 
-/// Bytes of a chunk's size line that are kept in mind; sizes have at most 16 digits, extensions are passed over.
-const SIZE_DIGITS_MAX: u32 = 16;
+pub use input::{Input, end_of_chunks};
 
-/// Longer methods are taken for something else.
-const METHOD_BYTES_MAX: usize = 32;
-
-/// Bytes of one direction, in their order: first known ones, then hidden ones, of which the last may be known again.
-#[derive(Clone, Copy, Debug)]
-pub struct Input<'a> {
-    known: &'a [u8],
-    hidden: u64,
-    tail: &'a [u8],
-}
+use chunks::{Chunk, Step, next};
 
 /// How a TLS handshake begins, where a message might (RFC 8446, section 5.1).
 pub const TLS_HANDSHAKE: &[u8] = b"\x16\x03";
@@ -115,102 +110,6 @@ enum State {
     Lost,
     /// Not HTTP any more.
     Tunnel,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Chunk {
-    /// In the digits of a size line.
-    Size { value: u64, digits: u32 },
-    /// Behind the digits, up to the line's end.
-    Extension { value: u64 },
-    /// Behind the carriage return at a size line's end.
-    SizeReturn { value: u64 },
-    /// In a chunk's data.
-    Data(u64),
-    /// In the line end behind a chunk's data.
-    DataEnd,
-    /// At the start of a line of the trailer section.
-    TrailerStart,
-    /// In a line of the trailer section.
-    Trailer,
-    /// Behind a carriage return at a trailer line's start.
-    LastReturn,
-}
-
-impl<'a> Input<'a> {
-    /// `known` bytes, then `hidden` ones of which the last are `tail`.
-    pub fn new(known: &'a [u8], hidden: u64, tail: &'a [u8]) -> Self {
-        Input { known, hidden, tail }
-    }
-
-    /// Bytes left.
-    pub fn left(&self) -> u64 {
-        self.known.len() as u64 + self.hidden
-    }
-
-    /// Whether the next bytes are known and begin so.
-    pub fn begins_with(&self, prefix: &[u8]) -> bool {
-        self.known.starts_with(prefix)
-    }
-
-    /// Whether the next bytes are known and begin with a method and a space (RFC 9112, section 3.1).
-    pub fn begins_like_a_request(&self) -> bool {
-        let looked_at = &self.known[..self.known.len().min(METHOD_BYTES_MAX + 1)];
-        memchr::memchr(b' ', looked_at).is_some_and(|space| space > 0 && is_method(&looked_at[..space]))
-    }
-
-    /// Whether the next bytes are known and begin like a request, or are too few to tell.
-    pub fn may_begin_a_request(&self) -> bool {
-        let may_go_on = self.is_known() && self.known.len() <= METHOD_BYTES_MAX && is_method(self.known);
-        may_go_on || self.begins_like_a_request()
-    }
-
-    /// The next bytes, as far as they are known.
-    pub fn known(&self) -> &'a [u8] {
-        self.known
-    }
-
-    /// Whether the bytes that come next are known.
-    fn is_known(&self) -> bool {
-        !self.known.is_empty()
-    }
-
-    /// Passes over bytes that are no part of any message.
-    pub fn skip(&mut self, bytes: u64) {
-        self.take(bytes);
-    }
-
-    fn take(&mut self, bytes: u64) {
-        let known = (self.known.len() as u64).min(bytes);
-        self.known = &self.known[known as usize..];
-        self.hidden = self.hidden.saturating_sub(bytes - known);
-    }
-
-    fn take_all(&mut self) {
-        self.known = &[];
-        self.hidden = 0;
-    }
-
-    /// Whether the input's last bytes are those of a chunked body without trailer fields.
-    fn ends_like_a_chunked_body(&self) -> bool {
-        !end_of_chunks(if self.hidden == 0 { self.known } else { self.tail }).is_empty()
-    }
-}
-
-fn is_method(bytes: &[u8]) -> bool {
-    bytes.iter().all(|byte| byte.is_ascii_uppercase() || matches!(byte, b'_' | b'-'))
-}
-
-/// What shows in an input's last bytes that a chunked body without trailer fields ends with them: the last chunk behind
-/// a chunk's line end, or in a buffer of its own. Empty if nothing does.
-pub fn end_of_chunks(last: &[u8]) -> &[u8] {
-    const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
-    const BEHIND_DATA: &[u8] = b"\r\n0\r\n\r\n";
-    match last.strip_suffix(BEHIND_DATA) {
-        Some(before) => &last[before.len()..],
-        None if last == LAST_CHUNK => last,
-        None => &[],
-    }
 }
 
 impl Reader {
@@ -363,7 +262,7 @@ impl Reader {
 
     fn idle(&mut self, input: &mut Input<'_>) -> Option<Part> {
         let blank = match self.side {
-            Side::Request => input.known.iter().take_while(|&&byte| byte == b'\r' || byte == b'\n').count(),
+            Side::Request => input.known().iter().take_while(|&&byte| byte == b'\r' || byte == b'\n').count(),
             Side::Response => 0,
         };
         if blank > 0 {
@@ -379,26 +278,26 @@ impl Reader {
             return self.blur(false, true);
         }
         if self.head.is_empty()
-            && let Some(head) = Head::parse_usual(self.side, input.known)
+            && let Some(head) = Head::parse_usual(self.side, input.known())
         {
             input.take(head.bytes());
             return Some(self.give_out(head));
         }
-        if let Some((head, bytes)) = self.simple_request(input.known) {
+        if let Some((head, bytes)) = self.simple_request(input.known()) {
             input.take(bytes as u64);
             self.head.clear();
             return Some(self.give_out(head));
         }
         if self.head.is_empty() {
             // The whole head in one call: parsed where it lies.
-            if let Some(end) = head::end_of_head(input.known, 0) {
-                let text = &input.known[..end];
+            if let Some(end) = head::end_of_head(input.known(), 0) {
+                let text = &input.known()[..end];
                 input.take(end as u64);
                 return Some(self.parse(text));
             }
         }
         let seen = self.head.len();
-        let known = input.known;
+        let known = input.known();
         self.head.extend(known);
         if let Some(end) = head::end_of_head(&self.head, seen) {
             input.take((end - seen) as u64);
@@ -459,7 +358,7 @@ impl Reader {
             self.state = State::Chunked(if taken == left { Chunk::DataEnd } else { Chunk::Data(left - taken) });
             return None;
         }
-        let Some(&byte) = input.known.first() else {
+        let Some(&byte) = input.known().first() else {
             // The same bytes may hold the end, if the reader can see them.
             let part = self.blur(true, true);
             return if input.ends_like_a_chunked_body() { None } else { part };
@@ -476,41 +375,3 @@ impl Reader {
         }
     }
 }
-
-enum Step {
-    Go(Chunk),
-    End,
-    Bad,
-}
-
-/// The transitions of a chunked body, but for its data.
-fn next(chunk: Chunk, byte: u8) -> Step {
-    match (chunk, byte) {
-        (Chunk::Size { value, digits }, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') if digits < SIZE_DIGITS_MAX => {
-            let digit = char::from(byte).to_digit(16).unwrap_or(0);
-            Step::Go(Chunk::Size { value: value << 4 | u64::from(digit), digits: digits + 1 })
-        }
-        (Chunk::Size { digits: 0, .. }, _) => Step::Bad,
-        (Chunk::Size { value, .. } | Chunk::Extension { value } | Chunk::SizeReturn { value }, b'\n') => {
-            Step::Go(if value == 0 { Chunk::TrailerStart } else { Chunk::Data(value) })
-        }
-        // nginx takes no carriage return within the line (`ngx_http_parse_chunked`).
-        (Chunk::Size { value, .. } | Chunk::Extension { value }, b'\r') => Step::Go(Chunk::SizeReturn { value }),
-        (Chunk::SizeReturn { .. }, _) => Step::Bad,
-        (Chunk::Size { value, .. }, b';' | b' ' | b'\t') => Step::Go(Chunk::Extension { value }),
-        (Chunk::Size { .. }, _) => Step::Bad,
-        (Chunk::Extension { value }, _) => Step::Go(Chunk::Extension { value }),
-        (Chunk::DataEnd, b'\r') => Step::Go(Chunk::DataEnd),
-        (Chunk::DataEnd, b'\n') => Step::Go(Chunk::Size { value: 0, digits: 0 }),
-        (Chunk::DataEnd, _) => Step::Bad,
-        (Chunk::TrailerStart, b'\r') => Step::Go(Chunk::LastReturn),
-        (Chunk::TrailerStart | Chunk::LastReturn, b'\n') => Step::End,
-        (Chunk::TrailerStart | Chunk::LastReturn, _) => Step::Go(Chunk::Trailer),
-        (Chunk::Trailer, b'\n') => Step::Go(Chunk::TrailerStart),
-        (Chunk::Trailer, _) => Step::Go(Chunk::Trailer),
-        (Chunk::Data(_), _) => Step::Bad,
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -1,5 +1,14 @@
+use std::mem::offset_of;
+
+use observer_ebpf::limits::NAME_BYTES;
+use observer_ebpf::record::process;
+
+use super::sockets::SYN_SENT;
 use super::*;
-use crate::event::TcpState;
+use crate::event::{
+    Call, Data, Datagram, Direction, Endpoint, Handshake, HandshakeStep, Layer, Lost, Opened, Origin, Process,
+    ProcessChange, Remaining, Resolved, Role, StateChange, TcpState,
+};
 
 fn round_trip(event: &Event<'_>) {
     let mut bytes = Vec::new();
