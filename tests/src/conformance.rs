@@ -4,6 +4,9 @@
 //! Every case states its [`Class`]. The cases of a bench share one nginx and one agent and are told apart by the growth
 //! of the counters; a case that fails does not stop the others.
 
+mod case;
+mod judge;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
@@ -16,47 +19,23 @@ use tempfile::TempDir;
 
 use crate::agent::{Agent, FRESHNESS};
 use crate::agent_config::AgentConfig;
-use crate::compare::{Scope, compare};
 use crate::exposition::Exposition;
 use crate::nginx::Nginx;
 use crate::nginx::access_log::Line;
 use crate::nginx::config::Config;
-use crate::totals::{self, Services};
 use crate::upstream::Upstream;
 use crate::wait::{Alone, PATIENCE, alone, until};
+
+pub use case::{Case, Class};
+pub use judge::{check_identity, check_unattributed, service_of};
+
+use judge::{finished, judge};
 
 /// The agent has counted a finished request long before this.
 const COUNTING_LIMIT: Duration = Duration::from_secs(5);
 
 /// Set to anything, it makes each case tell when it is done.
 const PROGRESS: &str = "OBSERVER_TESTS_PROGRESS";
-
-const UNATTRIBUTED: &str = "observer_unattributed_requests_total";
-
-/// How a case's numbers are known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
-    /// Bytes on the sockets tell everything: equal to the byte.
-    Visible,
-    /// A named rule tells what no byte does: equal, and `observer_inferred_total{rule}` grows by so many.
-    Inferred(&'static str, usize),
-    /// Nothing tells `$request_length`: the agent's is a lower bound, and `observer_uncertain_total{reason}` grows by
-    /// so many. Everything else is equal.
-    Undecidable(&'static str, usize),
-    /// No class of numbers but of loss: so many exchanges are not counted but told of in
-    /// `observer_exchanges_unobserved_total{reason}`, and what is counted is a lower bound.
-    Unobserved(&'static str, usize),
-}
-
-/// What a case expects.
-#[derive(Debug, Clone)]
-pub struct Case {
-    name: String,
-    class: Class,
-    lines: usize,
-    statuses: Vec<u16>,
-    refused_from: usize,
-}
 
 /// Where nginx speaks TLS.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -92,64 +71,6 @@ pub struct Bench<'a> {
     services: Vec<&'static str>,
     logged: usize,
     _folder: TempDir,
-}
-
-impl Case {
-    /// A case that bytes tell, with one line in the log.
-    pub fn visible(name: impl Into<String>) -> Self {
-        Self { name: name.into(), class: Class::Visible, lines: 1, statuses: Vec::new(), refused_from: usize::MAX }
-    }
-
-    /// A case in which `rule` decides once, with one line in the log.
-    pub fn inferred(name: impl Into<String>, rule: &'static str) -> Self {
-        Self { class: Class::Inferred(rule, 1), ..Self::visible(name) }
-    }
-
-    /// A case of which something is uncertain for `reason`, with one line in the log.
-    pub fn undecidable(name: impl Into<String>, reason: &'static str) -> Self {
-        Self { class: Class::Undecidable(reason, 1), ..Self::visible(name) }
-    }
-
-    /// A case that the agent cannot follow to its end for `reason`, once.
-    pub fn unobserved(name: impl Into<String>, reason: &'static str) -> Self {
-        Self { class: Class::Unobserved(reason, 1), ..Self::visible(name) }
-    }
-
-    /// So many lines in the log.
-    pub fn lines(mut self, lines: usize) -> Self {
-        self.lines = lines;
-        self
-    }
-
-    /// The rule or the default is used so often.
-    pub fn times(mut self, uses: usize) -> Self {
-        self.class = match self.class {
-            Class::Visible => Class::Visible,
-            Class::Inferred(rule, _) => Class::Inferred(rule, uses),
-            Class::Undecidable(reason, _) => Class::Undecidable(reason, uses),
-            Class::Unobserved(reason, _) => Class::Unobserved(reason, uses),
-        };
-        self
-    }
-
-    /// nginx logs these statuses, in this order: the case is what its name says.
-    pub fn statuses(mut self, statuses: &[u16]) -> Self {
-        self.statuses = statuses.to_vec();
-        self.lines = statuses.len();
-        self
-    }
-
-    /// nginx refuses the head, so no route is looked for: the agent counts the status alone.
-    pub fn refused(mut self) -> Self {
-        self.refused_from = 0;
-        self
-    }
-
-    /// The same, for all but the first request.
-    pub fn refused_behind(mut self) -> Self {
-        self.refused_from = 1;
-        self
-    }
 }
 
 impl Family {
@@ -255,29 +176,6 @@ impl Family {
     }
 }
 
-impl Class {
-    const fn kind(self) -> &'static str {
-        match self {
-            Class::Visible => "(a) visible",
-            Class::Inferred(..) => "(b) inferred",
-            Class::Undecidable(..) => "(c) undecidable",
-            Class::Unobserved(..) => "    not seen whole",
-        }
-    }
-}
-
-impl std::fmt::Display for Class {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let text = match self {
-            Class::Visible => self.kind().to_owned(),
-            Class::Inferred(name, _) | Class::Undecidable(name, _) | Class::Unobserved(name, _) => {
-                format!("{}, {name}", self.kind())
-            }
-        };
-        f.pad(&text)
-    }
-}
-
 impl Bench<'_> {
     /// What its nginx speaks.
     pub fn link(&self) -> Link {
@@ -328,15 +226,6 @@ impl Bench<'_> {
     }
 }
 
-/// Exchanges begun are counted, filtered, unobserved or open.
-pub fn check_identity(now: &Exposition) -> Result<()> {
-    let sum = |part: &str| now.sum(&format!("observer_exchanges_{part}"));
-    let ended = sum("counted_total") + sum("filtered_total") + sum("unobserved_total");
-    let (begun, open) = (sum("begun_total"), sum("open"));
-    ensure!(begun == ended + open, "{begun} exchanges begun, {ended} ended, {open} open:\n{}", now.own());
-    Ok(())
-}
-
 /// The gauge equals stub_status, where both see the same connections. The counts since the start are compared by the
 /// caller, who knows when nginx's began.
 pub fn gauge_is_nginxs(agent: &Agent, nginx: &Nginx) -> Result<()> {
@@ -364,91 +253,4 @@ fn briefly(lines: &[Line]) -> String {
         let _ = write!(text, "\n{status} {request_length} {bytes_sent} {request_ms} ms {upstream_ms:?} {request:.80}");
     }
     text
-}
-
-fn finished(grown: &Exposition) -> f64 {
-    grown.sum("kong_http_status_total") + grown.sum(UNATTRIBUTED)
-}
-
-fn judge(case: &Case, known: &[&str], lines: &[Line], grown: &Exposition, longest_pass: Duration) -> Result<()> {
-    let statuses: Vec<u16> = lines.iter().map(|line| line.status).collect();
-    ensure!(case.statuses.is_empty() || case.statuses == statuses, "nginx logged {statuses:?}");
-    check_identity(grown)?;
-    if let Class::Unobserved(reason, times) = case.class {
-        return check_loss(lines, grown, reason, times);
-    }
-    let (routed, refused) = lines.split_at(case.refused_from.min(lines.len()));
-    let service = |line: &Line| service_of(line).filter(|name| known.contains(name)).map(str::to_owned);
-    let mut services = totals::by_service(routed, service);
-    if let Class::Undecidable(..) = case.class {
-        take_lower_bounds(&mut services, grown)?;
-    }
-    let grown = &changed(grown);
-    compare(grown, &services, Scope::CountsAndTimesWithin(longest_pass))?;
-    check_unattributed(routed.iter().filter(|line| service(line).is_none()).chain(refused), grown)?;
-    check_uses(case.class, grown)?;
-    ensure!(grown.value("kong_nginx_metric_errors_total") == 0.0, "something was lost:\n{}", grown.own());
-    Ok(())
-}
-
-fn check_loss(lines: &[Line], grown: &Exposition, reason: &str, times: usize) -> Result<()> {
-    let all = totals::of_all(&totals::by_service(lines, |_| Some(String::new())));
-    let lost = grown.value(&format!("observer_exchanges_unobserved_total{{reason=\"{reason}\"}}"));
-    ensure!(lost == times as f64 && lost == grown.value("kong_nginx_metric_errors_total"), "{}", grown.own());
-    let bytes = |kind: &str| grown.value(&format!("kong_bandwidth_total{{type=\"{kind}\"}}")) as u64;
-    let is_bound = bytes("ingress") <= all.ingress_bytes && bytes("egress") <= all.egress_bytes;
-    ensure!(is_bound && finished(grown) + lost == lines.len() as f64, "no lower bound:\n{}", grown.own());
-    Ok(())
-}
-
-/// The service of a path's first segment; of an absolute-form target, too.
-pub fn service_of(line: &Line) -> Option<&str> {
-    let target = line.request.split_whitespace().nth(1)?;
-    let path = target.split('?').next().unwrap_or_default();
-    let path = path.split_once("://").map_or(path, |(_, rest)| rest.find('/').map_or("", |at| &rest[at..]));
-    path.split('/').nth(1)
-}
-
-/// Series that did not grow say nothing about a case.
-fn changed(grown: &Exposition) -> Exposition {
-    grown.clone().without_zeros()
-}
-
-/// Takes the agent's ingress where it is below nginx's.
-fn take_lower_bounds(services: &mut Services, grown: &Exposition) -> Result<()> {
-    for (service, totals) in services {
-        let agent = grown.value(&format!("kong_bandwidth{{type=\"ingress\",service=\"{service}\"}}")) as u64;
-        ensure!(agent <= totals.ingress_bytes, "ingress {agent} is no lower bound of {}", totals.ingress_bytes);
-        totals.ingress_bytes = agent;
-    }
-    Ok(())
-}
-
-/// The lines that belong to no service are counted as such, by their status.
-pub fn check_unattributed<'a>(lines: impl Iterator<Item = &'a Line>, grown: &Exposition) -> Result<()> {
-    let mut expected: BTreeMap<String, f64> = BTreeMap::new();
-    for line in lines {
-        *expected.entry(format!("{UNATTRIBUTED}{{code=\"{}\"}}", line.status)).or_default() += 1.0;
-    }
-    let agent = grown.family(UNATTRIBUTED).map(|(key, value)| (key.to_owned(), value)).collect();
-    ensure!(expected == agent, "without a service: log {expected:?}, agent {agent:?}\n{}", grown.own());
-    Ok(())
-}
-
-fn check_uses(class: Class, grown: &Exposition) -> Result<()> {
-    let (inferred, uncertain) = ("observer_inferred_total", "observer_uncertain_total");
-    let expected = match class {
-        Class::Visible | Class::Unobserved(..) => BTreeMap::new(),
-        Class::Inferred(rule, uses) => BTreeMap::from([(format!("{inferred}{{rule=\"{rule}\"}}"), uses as f64)]),
-        Class::Undecidable(reason, uses) => {
-            BTreeMap::from([(format!("{uncertain}{{reason=\"{reason}\"}}"), uses as f64)])
-        }
-    };
-    let grown: BTreeMap<String, f64> = [inferred, uncertain]
-        .iter()
-        .flat_map(|name| grown.family(name))
-        .map(|(key, value)| (key.to_owned(), value))
-        .collect();
-    ensure!(expected == grown, "rules and defaults: expected {expected:?}, used {grown:?}");
-    Ok(())
 }
