@@ -29,15 +29,11 @@ pub const RING_BYTES_VARIABLE: &str = "OBSERVER_TEST_RING_BYTES";
 /// Gives each probe an event of its own, as before Linux 6.11.
 pub const SINGLE_PROBES_VARIABLE: &str = "OBSERVER_TEST_SINGLE_PROBES";
 
-/// The kernel takes such probes out one after the other, some 80 ms each (`perf_uprobe_destroy` holds one lock for all).
-const SINGLE_PROBES_END_LIMIT: Duration = Duration::from_secs(10);
-
 /// A running agent. Dropping it ends it by SIGTERM, and fails the test if that takes long or is not clean.
 #[derive(Debug)]
 pub struct Agent {
     process: Process,
     listen: SocketAddr,
-    end_limit: Duration,
     is_killed: bool,
 }
 
@@ -75,9 +71,7 @@ impl Agent {
             command.args(["--gateway", selector.as_ref()]);
         }
         command.args(arguments);
-        let is_single = variables.iter().any(|(name, _)| *name == SINGLE_PROBES_VARIABLE);
-        let end_limit = if is_single { SINGLE_PROBES_END_LIMIT } else { END_LIMIT };
-        Ok(Self { process: Process::spawn(&mut command)?, listen, end_limit, is_killed: false })
+        Ok(Self { process: Process::spawn(&mut command)?, listen, is_killed: false })
     }
 
     /// Waits for `/ready` to answer 200: attached, first scan done. Error at once if the agent ends.
@@ -164,7 +158,7 @@ impl Agent {
 
     /// Ends it by `signal`. Error unless it exits with code 0 within its limit.
     pub fn end(&mut self, signal: Signal) -> Result<()> {
-        let status = self.process.end(signal, self.end_limit)?;
+        let status = self.process.end(signal, END_LIMIT)?;
         ensure!(status.success(), "the agent ended with {status} on {signal}; its stderr:\n{}", self.stderr());
         Ok(())
     }

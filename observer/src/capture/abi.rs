@@ -1,16 +1,18 @@
 //! The agent's only unsafe code: a type of the shared ABI as a table's entry, three calls of the kernel that aya
-//! does not make, and memory given back.
+//! does not make, memory given back, and a child that closes what takes long to close.
 #![allow(
     unsafe_code,
-    reason = "aya asks for a promise that a type's bytes may be copied; bpf(2), malloc_trim(3) and madvise(2) have no safe wrapper"
+    reason = "aya asks for a promise that a type's bytes may be copied; bpf(2), malloc_trim(3), madvise(2) and fork(2) have no safe wrapper"
 )]
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use aya_obj::generated::bpf_insn;
+use nix::fcntl::OFlag;
 use nix::libc;
+use nix::unistd::pipe2;
 use observer_ebpf::tables::{OFFSET_WORDS, Offsets};
 use procfs::process::{MMPermissions, MMapPath, MemoryMap, Process};
 use zerocopy::{Immutable, IntoBytes};
@@ -203,6 +205,48 @@ pub fn link_single_probe(
     };
     // SAFETY: there are no addresses in it.
     unsafe { bpf(BPF_LINK_CREATE, attributes.as_bytes()) }
+}
+
+/// Closes descriptors in a child, once this process has let them go. Whoever closes one last waits for what the kernel
+/// does then; nobody should have to wait for that to see this process end.
+///
+/// Errors when the kernel makes no child. The descriptors are closed here then.
+pub fn close_in_child(descriptors: Vec<OwnedFd>) -> io::Result<()> {
+    let (let_go, has_let_go) = pipe2(OFlag::O_CLOEXEC)?;
+    let mut kept: Vec<RawFd> = descriptors.iter().chain([&let_go]).map(AsRawFd::as_raw_fd).collect();
+    kept.sort_unstable();
+    // SAFETY: the child makes nothing but system calls until it ends.
+    match unsafe { libc::fork() } {
+        -1 => return Err(io::Error::last_os_error()),
+        0 => unsafe { wait_and_end(&kept, let_go.as_raw_fd()) },
+        _ => {}
+    }
+    drop(descriptors);
+    drop(has_let_go);
+    Ok(())
+}
+
+/// # Safety
+///
+/// Nothing of this process may be in use any more but the descriptors `kept`, in ascending order, and `let_go`, which is
+/// one of them.
+unsafe fn wait_and_end(kept: &[RawFd], let_go: RawFd) -> ! {
+    let no_flags = 0;
+    let mut from = 0;
+    for &kept in kept {
+        if kept > from {
+            // SAFETY: there are no addresses in it.
+            unsafe { libc::syscall(libc::SYS_close_range, from, kept - 1, no_flags) };
+        }
+        from = kept + 1;
+    }
+    // SAFETY: as above; the byte outlives the calls, and ending this way runs nothing of the program's.
+    unsafe {
+        libc::syscall(libc::SYS_close_range, from, RawFd::MAX, no_flags);
+        let mut byte = 0u8;
+        while libc::read(let_go, (&raw mut byte).cast(), 1) == -1 && *libc::__errno_location() == libc::EINTR {}
+        libc::_exit(0)
+    }
 }
 
 /// # Safety

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use aya::Ebpf;
 use observer_ebpf::tables::process;
 
+use super::abi;
 use super::functions::{Functions, Links};
 use super::tables::Tables;
 use crate::tls::{FileId, Library, Mapped, mapped_files};
@@ -35,7 +36,11 @@ pub struct Prober {
     /// What is in the files seen so far; `None` for those that are no TLS library.
     files: HashMap<FileId, Option<Arc<Library>>>,
     processes: BTreeMap<u32, Probed>,
+    /// Probes of processes that ended, to be taken out by threads of their own.
+    ending: Ending,
 }
+
+type Ending = Arc<Mutex<Vec<OwnedFd>>>;
 
 struct Probed {
     /// `None` where none could be put.
@@ -48,7 +53,7 @@ struct Probed {
 impl Prober {
     /// Looks after no process yet.
     pub fn new(functions: Functions) -> Self {
-        Prober { functions, files: HashMap::new(), processes: BTreeMap::new() }
+        Prober { functions, files: HashMap::new(), processes: BTreeMap::new(), ending: Ending::default() }
     }
 
     /// Looks after a process from now on.
@@ -67,17 +72,33 @@ impl Prober {
 
     /// A process ended. The kernel takes its time with each probe, which is not the pipeline's.
     pub fn end(&mut self, process: u32) {
-        if let Some(probed) = self.processes.remove(&process)
-            && !probed.links.is_empty()
-        {
-            thread::spawn(move || drop(probed.links));
+        let Some(probed) = self.processes.remove(&process) else { return };
+        let links = probed.links.into_values().flatten().flat_map(Links::into_each);
+        let mut ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
+        ending.extend(links);
+        if !ending.is_empty() {
+            drop(ending);
+            let ending = Arc::clone(&self.ending);
+            thread::spawn(move || {
+                while let Some(link) = next(&ending) {
+                    drop(link)
+                }
+            });
         }
     }
 
-    /// Takes all probes out, many at once: the kernel takes its time with each.
+    /// Takes all probes out. The kernel takes its time with each: with those of many places many at once; with single ones
+    /// one after the other, whoever asks for it, so that is left to a child.
     pub fn end_all(&mut self) {
         let links = std::mem::take(&mut self.processes).into_values().flat_map(|probed| probed.links.into_values());
         let mut each: Vec<OwnedFd> = links.flatten().flat_map(Links::into_each).collect();
+        each.extend(std::iter::from_fn(|| next(&self.ending)));
+        if matches!(self.functions, Functions::Single(_)) {
+            if let Err(error) = abi::close_in_child(each) {
+                log::debug!("the probes were taken out one after the other: {error}");
+            }
+            return;
+        }
         let share = each.len().div_ceil(ENDING_THREADS).max(1);
         thread::scope(|scope| {
             while !each.is_empty() {
@@ -130,6 +151,10 @@ impl Prober {
             probed.links.insert(mapped.id, links);
         }
     }
+}
+
+fn next(ending: &Ending) -> Option<OwnedFd> {
+    ending.lock().unwrap_or_else(PoisonError::into_inner).pop()
 }
 
 /// A new process may be asked something at any moment: files that are named like a TLS library go before those that have to
