@@ -2,9 +2,12 @@
 //! calls, as a debugger sees them at the first instruction and behind the return.
 #![cfg(target_arch = "x86_64")]
 
+mod places;
+
 use std::collections::HashMap;
-use std::fs;
+use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -12,37 +15,19 @@ use std::thread;
 use anyhow::{Context, Result, ensure};
 use nix::libc::user_regs_struct;
 use nix::sys::signal::Signal;
+use observer_tests::agent::SINGLE_PROBES_VARIABLE;
 use observer_tests::debugger::{Debugged, Hit};
 use observer_tests::nginx::config::Config;
 use observer_tests::process::signal_pid;
 use observer_tests::wait::{PATIENCE, alone, free_port, until_true};
-use observer_tests::{Body, Client, Nginx, Request, Upstream, agent, tls};
-
-const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/libssl.so.3";
+use observer_tests::{Agent, Body, Client, Nginx, Request, Upstream, agent, tls};
+use places::{Function, LIBRARY, Moved};
 
 /// The functions that nginx calls for each request, and the record layer's function that each ends in.
 const FUNCTIONS: [(&str, &str); 2] = [("SSL_read", "ssl3_read_bytes"), ("SSL_write", "ssl3_write_bytes")];
 
 /// Application data (RFC 8446, section 5.1).
 const APPLICATION_DATA: u64 = 23;
-
-/// A function's places as `observer check` tells them, as addresses in the process.
-#[derive(Debug)]
-struct Function {
-    is_read: bool,
-    first: u64,
-    entry: u64,
-    exits: Vec<u64>,
-    /// In the record layer.
-    moved: Vec<Moved>,
-}
-
-/// A place in the record layer, and where that has what is read there.
-#[derive(Debug)]
-struct Moved {
-    address: u64,
-    locations: HashMap<String, String>,
-}
 
 /// A call under way.
 #[derive(Debug, Default)]
@@ -77,7 +62,7 @@ fn what_is_read_at_the_places_is_what_the_calls_moved() -> Result<()> {
     let plain = agent::finish(agent::command()?.arg("check").env("OBSERVER_TEST_TLS_FUNCTIONS", "1"))?.stdout;
     let worker = *nginx.workers()?.first().context("nginx has a worker")?;
     let functions: Vec<Function> =
-        FUNCTIONS.iter().map(|names| function(&plain, &record_layer, *names, worker)).collect::<Result<_>>()?;
+        FUNCTIONS.iter().map(|names| places::function(&plain, &record_layer, *names, worker)).collect::<Result<_>>()?;
 
     let (is_over, is_full) = (AtomicBool::new(false), AtomicBool::new(false));
     let seen = thread::scope(|scope| {
@@ -250,63 +235,39 @@ fn register(registers: &user_regs_struct, name: &str) -> Result<u64> {
     })
 }
 
-/// Reads `SSL_read  entry +0x16 (emulated), result +0x38 (emulated); at 0x35430 of /usr/lib/…`.
-fn function(plain: &str, record_layer: &str, names: (&str, &str), worker: u32) -> Result<Function> {
-    let row = row(plain, names.0)?;
-    ensure!(row.matches("(emulated)").count() == 2, "no cheap place: {row}");
-    let offsets: Vec<u64> =
-        row.split_whitespace().filter_map(|word| u64::from_str_radix(word.strip_prefix("+0x")?, 16).ok()).collect();
-    let first = first(row, worker)?;
-    let (entry, exits) = offsets.split_first().context("places")?;
-    Ok(Function {
-        is_read: names.0 == "SSL_read",
-        first,
-        entry: first + entry,
-        exits: exits.iter().map(|exit| first + exit).collect(),
-        moved: moved(self::row(record_layer, names.1)?, worker)?,
-    })
-}
-
-/// Reads `ssl3_read_bytes  bytes moved +0x842 (ssl at sp+0x28, type in rbp) +0x901 (…) (emulated); at 0x54760 of /usr/lib/…`.
-fn moved(row: &str, worker: u32) -> Result<Vec<Moved>> {
-    let first = first(row, worker)?;
-    let places = row.split(" +0x").skip(1).map(|place| {
-        let (offset, rest) = place.split_once(" (").context("an offset")?;
-        let (list, _) = rest.split_once(')').context("locations")?;
-        let locations = list.split(", ").filter_map(|part| {
-            let (name, location) = part.split_once(' ')?;
-            Some((name.to_owned(), location.trim_start_matches("at ").trim_start_matches("in ").to_owned()))
-        });
-        Ok(Moved { address: first + u64::from_str_radix(offset, 16)?, locations: locations.collect() })
-    });
-    places.collect()
-}
-
-fn row<'a>(checked: &'a str, name: &str) -> Result<&'a str> {
-    let mut lines = checked.lines();
-    lines
-        .find(|line| line.split_whitespace().nth(1) == Some(name) && line.contains(LIBRARY))
-        .with_context(|| format!("no row for {name}:\n{checked}"))
-}
-
-/// The function's first instruction.
-fn first(row: &str, worker: u32) -> Result<u64> {
-    let offset = row.split("; at 0x").nth(1).and_then(|rest| rest.split(' ').next()).context("an offset")?;
-    address(worker, u64::from_str_radix(offset, 16)?)
-}
-
-/// Where the process has mapped a place of the library.
-fn address(worker: u32, offset: u64) -> Result<u64> {
-    let maps = fs::read_to_string(format!("/proc/{worker}/maps"))?;
-    let number = |text: &str| u64::from_str_radix(text, 16);
-    for line in maps.lines().filter(|line| line.ends_with(LIBRARY)) {
-        let mut fields = line.split_whitespace();
-        let (range, access) = (fields.next().context("a range")?, fields.next().context("an access")?);
-        let (from, to) = range.split_once('-').context("a range")?;
-        let (from, to, begins) = (number(from)?, number(to)?, number(fields.next().context("an offset")?)?);
-        if access.contains('x') && (begins..begins + (to - from)).contains(&offset) {
-            return Ok(from + (offset - begins));
+/// The kernel keeps a page of its own for each process that has a breakpoint on it.
+#[test]
+fn another_program_with_the_same_library_has_no_probe_in_it() -> Result<()> {
+    const BREAKPOINT: u8 = 0xcc;
+    let _alone = alone()?;
+    let upstream = Upstream::ipv4()?;
+    let start = || Config::new()?.tls("TLSv1.2 TLSv1.3").service("alpha", upstream.address()).start();
+    let (observed, bystander) = (start()?, start()?);
+    let places = places::all(&agent::run(&["check"])?.stdout)?;
+    ensure!(places.len() >= 8, "few places: {places:x?}");
+    let library = File::open(LIBRARY)?;
+    for variables in [&[][..], &[(SINGLE_PROBES_VARIABLE, "1")]] {
+        let _agent = Agent::start_with(&[observed.selector()], &[], variables)?;
+        for nginx in [&observed, &bystander] {
+            Client::connect(nginx.address())?.exchange(&Request::get("/alpha/bytes/10"))?;
+        }
+        for &place in &places {
+            let own = byte(&library, place)?;
+            ensure!(own != BREAKPOINT, "{place:#x} of the file has a breakpoint");
+            for (nginx, expected) in [(&observed, BREAKPOINT), (&bystander, own)] {
+                for process in nginx.workers()?.into_iter().chain([nginx.pid()]) {
+                    let memory = File::open(format!("/proc/{process}/mem"))?;
+                    let found = byte(&memory, places::address(process, place)?)?;
+                    ensure!(found == expected, "{found:#x} in place of {expected:#x} at {place:#x} of {process}");
+                }
+            }
         }
     }
-    anyhow::bail!("the worker has not mapped {LIBRARY}")
+    Ok(())
+}
+
+fn byte(file: &File, at: u64) -> Result<u8> {
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at)?;
+    Ok(byte[0])
 }
