@@ -112,7 +112,7 @@ pub fn observe(
     }
     take_inbox(inbox, sink);
     during("looking at the host's processes and sockets", || capture.scan(|event| inbox.pass_on(event, sink)))?;
-    privileges::end_of_first_scan()?;
+    privileges::end_of_first_scan(capture.probes_are_events())?;
     sink.take(&Event::Ready(now_ns()));
     sink.round()?;
     log::info!("attached; {}", memory(sink.resident_bytes_max()));

@@ -70,6 +70,11 @@ impl Capture {
         scan::scan(selection, tables, namespaces, &mut probe, &mut tell)
     }
 
+    /// Whether probes are put by perf's events, as before Linux 6.11.
+    pub fn probes_are_events(&self) -> bool {
+        self.prober.probes_are_events()
+    }
+
     /// Tells which sockets the gateways' network namespaces have now, behind all records of what went before.
     pub fn remaining(&mut self, mut tell: impl FnMut(&Event<'_>)) {
         let remaining = scan::remaining(&mut self.namespaces);

@@ -56,6 +56,11 @@ impl Prober {
         Prober { functions, files: HashMap::new(), processes: BTreeMap::new(), ending: Ending::default() }
     }
 
+    /// Whether probes are put by perf's events.
+    pub fn probes_are_events(&self) -> bool {
+        matches!(self.functions, Functions::Single(_))
+    }
+
     /// Looks after a process from now on.
     pub fn begin(&mut self, process: u32, programs: &mut Ebpf, tables: &mut Tables) {
         let now = Instant::now();
@@ -93,7 +98,7 @@ impl Prober {
         let links = std::mem::take(&mut self.processes).into_values().flat_map(|probed| probed.links.into_values());
         let mut each: Vec<OwnedFd> = links.flatten().flat_map(Links::into_each).collect();
         each.extend(std::iter::from_fn(|| next(&self.ending)));
-        if matches!(self.functions, Functions::Single(_)) {
+        if self.probes_are_events() {
             if let Err(error) = abi::close_in_child(each) {
                 log::debug!("the probes were taken out one after the other: {error}");
             }

@@ -11,7 +11,7 @@ pub struct Reason {
     pub capability: Capability,
     /// What it is kept for.
     pub reason: &'static str,
-    /// Given up after the first look at the host.
+    /// Given up after the first look at the host, unless probes are perf's events.
     pub is_for_first_scan: bool,
     /// Kept by threads that read the observer's own files.
     pub reads_files: bool,
@@ -45,7 +45,8 @@ pub const LATER: &[Reason] = &[
     },
     Reason {
         capability: Capability::CAP_SYS_ADMIN,
-        reason: "lists the sockets of gateways in other network namespaces, and looks names up there: enters them, once",
+        reason: "lists the sockets of gateways in other network namespaces, and looks names up there: enters them, once; \
+                 before Linux 6.11 attaches to the TLS libraries of processes that start later",
         is_for_first_scan: true,
         reads_files: false,
     },

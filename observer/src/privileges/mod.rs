@@ -51,12 +51,13 @@ pub fn give_up(account: Option<&Account>) -> Result<(), PrivilegeError> {
     filter::install()
 }
 
-/// For the thread that follows the gateways, after its first look at the host: entering network namespaces is over.
+/// For the thread that follows the gateways, after its first look at the host: entering network namespaces is over. Perf's
+/// events in user programs take CAP_SYS_ADMIN, too: those who will need more of them keep it.
 ///
 /// # Errors
 /// The kernel refuses.
-pub fn end_of_first_scan() -> Result<(), PrivilegeError> {
-    capabilities::drop_where(|reason| !reason.is_for_first_scan)
+pub fn end_of_first_scan(needs_events: bool) -> Result<(), PrivilegeError> {
+    capabilities::drop_where(|reason| needs_events || !reason.is_for_first_scan)
 }
 
 /// For threads that read the observer's own files, and for all that they start.

@@ -78,7 +78,9 @@ fn what_is_kept_has_a_reason_and_shrinks_with_each_step() {
     apart(|| {
         capabilities::keep(LATER).unwrap();
         assert_eq!(effective(), of(|_| true));
-        end_of_first_scan().unwrap();
+        end_of_first_scan(true).unwrap();
+        assert_eq!(effective(), of(|_| true));
+        end_of_first_scan(false).unwrap();
         assert_eq!(effective(), of(|reason| !reason.is_for_first_scan));
         keep_reading_files().unwrap();
         assert_eq!(effective(), of(|reason| reason.reads_files));
