@@ -406,16 +406,31 @@ unsafe extern "C" fn next_vector(_: u32, walk: *mut Walk) -> i64 {
 /// The content type of a handshake's records.
 pub const TLS_HANDSHAKE: u8 = 22;
 
-/// The content type of the TLS record that the call's first buffer begins with (RFC 8446, section 5.1).
+/// The beginning of a TLS record (RFC 8446, section 5.1).
+pub struct TlsRecord {
+    /// The content type.
+    pub content: u8,
+    /// Bytes with the header.
+    pub length: u32,
+}
+
+impl TlsRecord {
+    /// Bytes of a header.
+    pub const HEADER: u32 = 5;
+}
+
+/// The TLS record that the call's first buffer begins with. The length is that of the header's place, even where the call
+/// moved less than a header.
 #[inline(always)]
-pub fn tls_record(source: &Source) -> Option<u8> {
+pub fn tls_record(source: &Source) -> Option<TlsRecord> {
     const CHANGE_CIPHER_SPEC: u8 = 20;
     const APPLICATION_DATA: u8 = 23;
     if !source.is_readable() {
         return None;
     }
-    let [content, major, minor, _] = read::<[u8; 4]>(source.base)?;
-    (matches!(content, CHANGE_CIPHER_SPEC..=APPLICATION_DATA) && major == 3 && minor <= 4).then_some(content)
+    let [content, major, minor, high, low] = read::<[u8; TlsRecord::HEADER as usize]>(source.base)?;
+    let is_record = matches!(content, CHANGE_CIPHER_SPEC..=APPLICATION_DATA) && major == 3 && minor <= 4;
+    is_record.then_some(TlsRecord { content, length: TlsRecord::HEADER + u32::from(u16::from_be_bytes([high, low])) })
 }
 
 /// The description of a TLS alert in the clear that the call's first buffer begins with (RFC 8446, section 6).

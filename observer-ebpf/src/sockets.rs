@@ -50,7 +50,9 @@ pub struct Socket {
     pub was_reset: u8,
     /// Calls that were taken for ciphertext, so far without plaintext.
     pub suspected: u8,
-    pub reserved: [u8; 2],
+    /// Bytes that are still to be received of the TLS record under way, as far as its beginning was seen: of what may be
+    /// ciphertext.
+    pub missing: u16,
 }
 
 /// Bytes both ways, in one layer of a connection.
@@ -109,7 +111,7 @@ pub fn meet(ctx: &BtfTracePointContext, sk: Sock, role: u8) -> Option<&'static m
         carried: 0,
         was_reset: 0,
         suspected: 0,
-        reserved: [0; 2],
+        missing: 0,
     };
     let socket = storage(sk, &mut first, BPF_SK_STORAGE_GET_F_CREATE as u64);
     if socket.is_none() && maps::lost(Loss::SocketStateFull) == 1 {

@@ -7,7 +7,7 @@ use observer_ebpf::{
 };
 
 use super::{
-    cookie,
+    Thread, ciphertext, cookie,
     sessions::{self, Session, Step},
 };
 use crate::{
@@ -81,18 +81,21 @@ pub fn left(ctx: &impl EbpfContext) -> u32 {
     let Some(thread) = THREADS.of_current() else {
         return 0;
     };
-    let call = &mut thread.call;
-    if call.function != function {
+    if thread.call.function != function {
         return 0;
     }
-    call.function = 0;
+    thread.call.function = 0;
     let result = ProbeRegisters::of(ctx).result();
     match function {
-        function::HANDSHAKE => shake_hands(call, result as i32 == 1),
-        function::EARLY_HANDSHAKE => shake_hands(call, false),
-        function::ALPN => agree(call),
-        function::SHUTDOWN | function::PEEK => {}
-        _ => transfer(call, function, result),
+        function::HANDSHAKE => shake_hands(&thread.call, result as i32 == 1),
+        function::EARLY_HANDSHAKE => shake_hands(&thread.call, false),
+        function::ALPN => agree(&thread.call),
+        // What it has read may be left for a call that makes none on the socket.
+        function::PEEK => {
+            let _ = session_of(&thread.call, Task::current());
+        }
+        function::SHUTDOWN => {}
+        _ => transfer(thread, function, result),
     }
     0
 }
@@ -114,7 +117,8 @@ fn is_read(function: u64) -> bool {
 }
 
 #[inline(always)]
-fn transfer(call: &Call, function: u64, result: u64) {
+fn transfer(thread: &mut Thread, function: u64, result: u64) {
+    let call = thread.call;
     let moved = match function {
         function::READ | function::WRITE => result as i32,
         function::SENDFILE => result as i64 as i32,
@@ -134,7 +138,11 @@ fn transfer(call: &Call, function: u64, result: u64) {
         return;
     }
     let task = Task::current();
-    let Some(session) = session_of(call, task) else {
+    let known = match session_of(&call, task) {
+        None if moved > 0 => ciphertext::claim(thread, call.ssl, task, way),
+        known => known,
+    };
+    let Some(session) = known else {
         if moved > 0 {
             maps::lost(Loss::TlsSocketUnknown);
         }

@@ -4,11 +4,11 @@ use observer_ebpf::record::direction;
 
 use super::{
     Thread, calls,
-    sessions::{self, Step},
+    sessions::{self, Session, Step},
 };
 use crate::{
     arch::Registers,
-    buffers,
+    buffers::{self, TlsRecord},
     emit::Task,
     maps::THREADS,
     sockets::{self, Sock, Socket},
@@ -68,7 +68,7 @@ pub fn is_ciphertext(sk: Sock, socket: &mut Socket, task: Task, way: u8, result:
             settle(sk, socket, task);
             result > 0
         }
-        carried::UNKNOWN if result > 0 => is_suspicious(sk, socket, thread, task, way),
+        carried::UNKNOWN if result > 0 => is_suspicious(sk, socket, thread, task, way, result as u32),
         _ => false,
     }
 }
@@ -108,11 +108,12 @@ fn settle(sk: Sock, socket: &mut Socket, task: Task) {
 /// A connection that was met in the middle: its ciphertext is held back until the plaintext shows whose it is. One that
 /// begins under the eyes of the observer, outside of all calls, is of a library that is not probed, or not yet.
 #[inline(always)]
-fn is_suspicious(sk: Sock, socket: &mut Socket, thread: &mut Thread, task: Task, way: u8) -> bool {
+fn is_suspicious(sk: Sock, socket: &mut Socket, thread: &mut Thread, task: Task, way: u8, bytes: u32) -> bool {
     let source = buffers::locate();
     let cookie = sockets::cookie(sk);
-    match buffers::tls_record(&source) {
-        Some(buffers::TLS_HANDSHAKE) => socket.suspected = SUSPECTED_MAX,
+    let record = buffers::tls_record(&source);
+    match &record {
+        Some(TlsRecord { content: buffers::TLS_HANDSHAKE, .. }) => socket.suspected = SUSPECTED_MAX,
         Some(_) if socket.suspected == 0 => socket.suspected = 1,
         Some(_) => {}
         None if socket.suspected == 0
@@ -132,12 +133,40 @@ fn is_suspicious(sk: Sock, socket: &mut Socket, thread: &mut Thread, task: Task,
         thread.sender = ssl;
         return true;
     }
-    thread.seen = Seen { socket: cookie, role: u32::from(socket.stream.role), way: u32::from(way) };
+    if way == direction::SENT || ends_a_record(socket, record, bytes) {
+        thread.seen = Seen { socket: cookie, role: u32::from(socket.stream.role), way: u32::from(way) };
+    }
     if socket.suspected == 0 || socket.suspected >= SUSPECTED_MAX {
         return false;
     }
     socket.suspected += 1;
     true
+}
+
+/// Whether so many bytes that were received may have brought a record's last ones. Else the plaintext that shows next is
+/// another connection's, whose library had it in a buffer.
+#[inline(always)]
+fn ends_a_record(socket: &mut Socket, record: Option<TlsRecord>, bytes: u32) -> bool {
+    let wanted = match record {
+        _ if socket.missing != 0 => u32::from(socket.missing),
+        Some(record) if bytes >= TlsRecord::HEADER => record.length,
+        _ => return true,
+    };
+    socket.missing = wanted.saturating_sub(bytes) as u16;
+    socket.missing == 0
+}
+
+/// A connection whose socket no call has shown: it was met in the middle, or its ciphertext goes through memory. The socket
+/// that this thread used last, for something that may be ciphertext, is its socket.
+#[inline(always)]
+pub fn claim(thread: &mut Thread, ssl: u64, task: Task, way: u8) -> Option<&'static mut Session> {
+    let seen = thread.seen;
+    if ssl == 0 || seen.socket == 0 || seen.way != u32::from(way) {
+        return None;
+    }
+    thread.seen.socket = 0;
+    sessions::claim(seen.socket, ssl);
+    sessions::meet(ssl, task, seen.socket, seen.role as u8)
 }
 
 /// A socket closed.

@@ -7,7 +7,7 @@ use observer_ebpf::{
 };
 
 use super::{
-    Thread, calls, cookie,
+    calls, ciphertext, cookie,
     sessions::{self, Session, Step},
 };
 use crate::{
@@ -94,7 +94,7 @@ fn begin(known: Option<&'static mut Session>, ssl: u64, task: Task, way: u8) -> 
     let session = if is_within { calls::session_of(&call, task) } else { known };
     let session = match session {
         Some(session) => session,
-        None => claim(thread, ssl, task, way)?,
+        None => ciphertext::claim(thread, ssl, task, way)?,
     };
     if is_within && calls::makes_handshake(call.function) {
         sessions::begin(session, call.began_ns, task);
@@ -104,17 +104,4 @@ fn begin(known: Option<&'static mut Session>, ssl: u64, task: Task, way: u8) -> 
     }
     session.established = 1;
     Some(session)
-}
-
-/// A connection that was met in the middle: the socket that this thread used last, for something that may be ciphertext,
-/// is its socket.
-#[inline(always)]
-fn claim(thread: &mut Thread, ssl: u64, task: Task, way: u8) -> Option<&'static mut Session> {
-    let seen = thread.seen;
-    if ssl == 0 || seen.socket == 0 || seen.way != u32::from(way) {
-        return None;
-    }
-    thread.seen.socket = 0;
-    sessions::claim(seen.socket, ssl);
-    sessions::meet(ssl, task, seen.socket, seen.role as u8)
 }

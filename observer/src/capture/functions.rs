@@ -94,20 +94,22 @@ impl Functions {
         Ok(Functions::Single(EventKind::read()?))
     }
 
-    /// Puts probes into all functions of the TLS library that `file` leads to, for one process. Those at results come
-    /// first: a result without arguments is left alone. Those where plaintext is moved come last: whose it is, the others
-    /// tell; and an answer without its request is told to be one, which a request without its answer could not be.
+    /// Puts probes into all functions of the TLS library that `file` leads to, for one process. Those where plaintext is
+    /// moved come first: who knows of a handshake hides its ciphertext from the agent, which could not tell then that it
+    /// missed what was moved. Of those the one that sends comes first: an answer without its request is told to be one,
+    /// which a request without its answer could not be. Those at results come before those at arguments: a result without
+    /// arguments is left alone.
     pub fn attach(&self, programs: &mut Ebpf, file: &Path, library: &Library, process: NonZeroU32) -> Result<Links> {
         let Sites { entered, left, returned, received, sent } = Sites::of(library);
         match self {
             Functions::Multi { entered: enter, left: leave, received: receive, sent: send } => {
                 let file = CString::new(file.as_os_str().as_bytes())?;
                 let all = [
+                    (send, sent, false),
+                    (receive, received, false),
                     (leave, returned, true),
                     (leave, left, false),
                     (enter, entered, false),
-                    (send, sent, false),
-                    (receive, received, false),
                 ];
                 let links = all.iter().filter(|(_, places, _)| !places.offsets.is_empty());
                 let links = links.map(|(program, Places { offsets, cookies }, is_return)| {
@@ -119,11 +121,11 @@ impl Functions {
                 let file = CString::new(file.as_os_str().as_bytes())?;
                 let mut links = Vec::new();
                 let all = [
+                    (SENT, sent, 0),
+                    (RECEIVED, received, 0),
                     (RETURNED, returned, kind.at_return),
                     (LEFT, left, 0),
                     (ENTERED, entered, 0),
-                    (SENT, sent, 0),
-                    (RECEIVED, received, 0),
                 ];
                 for (name, Places { offsets, cookies }, config) in all {
                     let program = program(programs, name)?.fd()?.as_fd();

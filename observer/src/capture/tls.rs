@@ -136,6 +136,10 @@ impl Prober {
             }
             let library = self.files.entry(mapped.id).or_insert_with(|| read(&mapped));
             let Some(library) = library else { continue };
+            // Before the first plaintext shows, it should be known through which sockets ciphertext goes.
+            if let Err(error) = tables.watch(process, process::TLS) {
+                log::warn!("process {process}: its TLS cannot be read: {error:#}");
+            }
             let links = match attach(&self.functions, programs, &mapped.link, library, process) {
                 Ok(links) => Some(links),
                 Err(error) => {
@@ -148,11 +152,6 @@ impl Prober {
                     None
                 }
             };
-            if links.is_some()
-                && let Err(error) = tables.watch(process, process::TLS)
-            {
-                log::warn!("process {process}: its TLS cannot be read: {error:#}");
-            }
             probed.links.insert(mapped.id, links);
         }
     }

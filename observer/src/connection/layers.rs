@@ -126,12 +126,13 @@ impl Connection {
         self.tell_withheld(moments);
     }
 
-    /// Counts the client's turns behind a handshake that is not read.
+    /// Counts the client's turns behind a handshake that is not read. Whether a request is, shows behind its ciphertext: it
+    /// is told of when it is answered.
     fn withhold(&mut self, side: Side, moments: &mut Vec<Moment>) {
         let Some(withheld) = &mut self.layers.withheld else { return };
         let before = std::mem::replace(&mut withheld.side, side);
         withheld.turns += u32::from(side == Side::Request && before == Side::Response);
-        if withheld.turns >= TURNS_WITH_A_REQUEST {
+        if side == Side::Response && withheld.turns >= TURNS_WITH_A_REQUEST {
             self.tell_withheld(moments);
         }
     }

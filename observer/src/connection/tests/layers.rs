@@ -145,6 +145,22 @@ fn plaintext_that_begins_late_is_read_from_its_first_request() {
 }
 
 #[test]
+fn a_requests_ciphertext_comes_before_its_plaintext() {
+    let mut wire = Wire::client();
+    wire.reads(1, CLIENT_HELLO);
+    wire.writes(2, SERVER_HELLO);
+    wire.reads(3, RECORD);
+    wire.writes(4, RECORD);
+    wire.reads(5, RECORD);
+    let mut tls = Tls::over(wire);
+    tls.reads(5, get("/a"));
+    tls.writes(6, ok(""));
+    let expected =
+        ["carries Encrypted", "- - 11+0 bytes 1-1 ms: not taken", "carries Http1", "GET /a 28+38 bytes 5-6 ms: 200"];
+    assert_eq!(tls.wire.over(), expected);
+}
+
+#[test]
 fn plaintext_that_begins_with_an_answer_has_missed_one_request() {
     let mut wire = Wire::client();
     wire.reads(1, CLIENT_HELLO);
