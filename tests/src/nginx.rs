@@ -9,6 +9,7 @@ use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -210,6 +211,16 @@ impl Nginx {
     pub fn log_so_far(&self) -> Result<Vec<Line>> {
         let text = fs::read(self.prefix.path().join("access.log"))?;
         access_log::parse(&String::from_utf8_lossy(&text))
+    }
+
+    /// The lines of the access log once no more are added: nobody asks nginx any more.
+    pub fn resting_log(&self) -> Result<Vec<Line>> {
+        until("the access log rests", PATIENCE, || {
+            let before = self.log_so_far()?.len();
+            thread::sleep(Duration::from_millis(400));
+            let lines = self.log_so_far()?;
+            Ok((lines.len() == before).then_some(lines))
+        })
     }
 
     /// nginx's own counts, without the connection that asks for them; see [`stub_status`].

@@ -71,6 +71,14 @@ pub fn client_config_with_strange_certificate() -> Result<ClientConfig> {
     client_config_as(&Identity::new()?)
 }
 
+/// A client's settings that trust no server.
+pub fn client_config_without_trust(version: &'static SupportedProtocolVersion) -> Result<ClientConfig> {
+    Ok(ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_protocol_versions(&[version])?
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth())
+}
+
 /// A client's settings, for versions and protocols of a test's own. Sessions are resumed among connections with the same
 /// settings.
 pub fn client_config(versions: &[&'static SupportedProtocolVersion], protocols: &[&str]) -> Result<ClientConfig> {
@@ -135,6 +143,17 @@ impl Tls {
             Self::Client(stream) => stream.conn.complete_io(&mut stream.sock).map(drop),
             Self::Server(stream) => stream.conn.complete_io(&mut stream.sock).map(drop),
         }
+    }
+
+    /// The ciphertext of bytes, to be sent over the socket by hand.
+    pub fn seal(&mut self, bytes: &[u8]) -> io::Result<Vec<u8>> {
+        let Self::Client(stream) = self else { return Err(io::Error::other("servers seal nothing by hand")) };
+        stream.conn.writer().write_all(bytes)?;
+        let mut sealed = Vec::new();
+        while stream.conn.wants_write() {
+            stream.conn.write_tls(&mut sealed)?;
+        }
+        Ok(sealed)
     }
 
     /// The socket under it.

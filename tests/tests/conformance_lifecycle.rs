@@ -12,7 +12,7 @@ use observer_tests::nginx::access_log::Line;
 use observer_tests::nginx::config::Config;
 use observer_tests::process::signal_pid;
 use observer_tests::traffic::{Background, Kept};
-use observer_tests::wait::{PATIENCE, until, until_true};
+use observer_tests::wait::{PATIENCE, until_true};
 use observer_tests::{Agent, Nginx, Request, Upstream, totals};
 
 const CLIENTS: usize = 8;
@@ -113,7 +113,7 @@ fn reload_storm() -> Result<()> {
     for clients in [slow, kept, short] {
         ensure!(clients.stop()? > 0, "no traffic");
     }
-    let lines = resting_log(&nginx)?;
+    let lines = nginx.resting_log()?;
     let workers: BTreeSet<u32> = lines.iter().map(|line| line.pid).collect();
     ensure!(workers.len() >= 10, "only workers {workers:?} had traffic");
     equals_log(&agent, &nginx, lines.len())?;
@@ -145,7 +145,7 @@ fn killed_workers() -> Result<()> {
         nginx.kill_worker()?;
     }
     kept.stop()?;
-    let mut lines = resting_log(&nginx)?;
+    let mut lines = nginx.resting_log()?;
     let now = agent.settled_scrape(lines.len())?;
     // A worker that is killed in the call that writes an answer's last byte ends with that call: the client has the whole
     // answer, the log has nothing. All requests are alike.
@@ -160,15 +160,6 @@ fn killed_workers() -> Result<()> {
     let cut = now.value("observer_exchanges_unobserved_total{reason=\"process_ended\"}");
     ensure!(now.sum("observer_exchanges_unobserved_total") == cut, "not seen for other reasons:\n{}", now.own());
     gauge_is_nginxs(&agent, &nginx)
-}
-
-fn resting_log(nginx: &Nginx) -> Result<Vec<Line>> {
-    until("the access log rests", PATIENCE, || {
-        let before = nginx.log_so_far()?.len();
-        thread::sleep(Duration::from_millis(400));
-        let lines = nginx.log_so_far()?;
-        Ok((lines.len() == before).then_some(lines))
-    })
 }
 
 #[test]

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use observer_tests::agent::SINGLE_PROBES_VARIABLE;
 use observer_tests::compare::{Scope, compare};
+use observer_tests::exposition::Exposition;
 use observer_tests::nginx::config::Config;
-use observer_tests::openssl::{Linked, Server};
+use observer_tests::openssl::{Handling, Linked, Server};
 use observer_tests::process::Process;
 use observer_tests::wait::{PATIENCE, alone, until_true};
 use observer_tests::{Agent, Body, Client, Nginx, Request, Upstream, tls, totals};
@@ -23,12 +24,17 @@ const WAYS: [&[(&str, &str)]; 4] = [&[], &[FUNCTIONS], &[SINGLE], &[FUNCTIONS, S
 
 const CHUNKED: Body = Body::Chunked { chunks: 5, chunk_bytes: 300 };
 
-fn is_done(now: &observer_tests::exposition::Exposition, requests: f64) -> bool {
+fn is_done(now: &Exposition, requests: f64) -> bool {
     now.sum("kong_http_status_total") >= requests && now.sum("observer_exchanges_open") == 0.0
 }
 
 /// Asks a server in C and checks that each request was counted, and its bytes.
 fn check(server: &Server, agent: &Agent) -> Result<()> {
+    check_after(server, agent, &agent.scrape()?)
+}
+
+/// The same for what comes after this.
+fn check_after(server: &Server, agent: &Agent, before: &Exposition) -> Result<()> {
     let (mut requests, mut ingress, mut egress) = (0, 0, 0);
     for version in [&TLS12, &TLS13] {
         let config = Arc::new(tls::client_config(&[version], &[])?);
@@ -42,7 +48,7 @@ fn check(server: &Server, agent: &Agent) -> Result<()> {
             egress += response.wire_bytes;
         }
     }
-    let now = agent.scrape_when(|now| is_done(now, f64::from(requests)))?;
+    let now = agent.scrape_when(|now| is_done(&now.since(before), f64::from(requests)))?.since(before);
     let told = |name: &str| now.value(name);
     ensure!(told("kong_http_status{code=\"200\",service=\"\"}") == f64::from(requests), "{}", now.own());
     ensure!(told("kong_bandwidth_total{type=\"ingress\"}") == ingress as f64, "{ingress}: {}", now.own());
@@ -69,6 +75,21 @@ fn openssl_inside_the_program_is_read_by_its_symbols() -> Result<()> {
     for variables in WAYS {
         let agent = Agent::start_with(&[server.selector()], &["--count-unmatched"], variables)?;
         check(&server, &agent).with_context(|| format!("{variables:?}; its stderr:\n{}", agent.stderr()))?;
+    }
+    Ok(())
+}
+
+/// Neither shows a call on a socket within one that makes a handshake.
+#[test]
+fn a_connection_without_a_call_that_makes_its_handshake_is_read_all_the_same() -> Result<()> {
+    let _alone = alone()?;
+    for handling in [Handling::Reading, Handling::Memory] {
+        let server = Server::start_with(Linked::Dynamically, handling)?;
+        for variables in WAYS {
+            let agent = Agent::start_with(&[server.selector()], &["--count-unmatched"], variables)?;
+            check(&server, &agent)
+                .with_context(|| format!("{handling:?}, {variables:?}; its stderr:\n{}", agent.stderr()))?;
+        }
     }
     Ok(())
 }
@@ -132,6 +153,31 @@ fn every_way_of_probing_counts_what_nginx_logs() -> Result<()> {
         let requests = exchanges(&nginx)?;
         check_nginx(&nginx, &agent, before, requests).with_context(|| format!("{variables:?}"))?;
         before += requests;
+    }
+    Ok(())
+}
+
+/// What comes before the probes is told, not guessed at: each connection has one request.
+#[test]
+fn a_library_that_is_loaded_later_is_read_once_its_probes_are_there() -> Result<()> {
+    let _alone = alone()?;
+    let unread = "observer_exchanges_unobserved_total{reason=\"tls_unreadable\"}";
+    for variables in [WAYS[0], WAYS[2]] {
+        let server = Server::start_late()?;
+        let agent = Agent::start_with(&[server.selector()], &["--count-unmatched"], variables)?;
+        server.load()?;
+        let mut sent = 0.0;
+        until_true("a request is read", PATIENCE, || {
+            let config = Arc::new(tls::client_config(&[&TLS13], &[])?);
+            Client::connect_by_tls(server.address(), &config)?.exchange(&Request::get("/100"))?;
+            sent += 1.0;
+            Ok(agent.scrape()?.sum("kong_http_status_total") > 0.0)
+        })?;
+        let told = |now: &Exposition| now.sum("kong_http_status_total") + now.value(unread);
+        let now = agent.scrape_when(|now| told(now) >= sent)?;
+        ensure!(told(&now) == sent, "{variables:?}: {sent} sent:\n{}", now.own());
+        let now = agent.scrape()?;
+        check_after(&server, &agent, &now)?;
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 /* An HTTPS server that uses the library's functions as gateways other than nginx do: peeks, the `_ex` forms, a socket set
- * before anything is read, renegotiation. One connection after the other. */
+ * before anything is read, renegotiation; handshakes made by the first read, ciphertext that goes through memory. One
+ * connection after the other. */
 #include <arpa/inet.h>
 #include <openssl/ssl.h>
 #include <signal.h>
@@ -16,12 +17,40 @@ static void must(int ok, const char *what) {
     }
 }
 
+/* The connection's socket where ciphertext goes through memory, else -1. */
+static int outer = -1;
+
+/* Sends what the library has left in memory. */
+static int flush(SSL *ssl) {
+    char bytes[16384];
+    int count;
+    if (outer < 0)
+        return 1;
+    while ((count = BIO_read(SSL_get_wbio(ssl), bytes, sizeof bytes)) > 0)
+        if (send(outer, bytes, (size_t)count, 0) != count)
+            return 0;
+    return 1;
+}
+
+/* Brings what the library wants to read into memory. Returns whether it is worth another call. */
+static int fill(SSL *ssl, int result) {
+    char bytes[16384];
+    if (outer < 0 || SSL_get_error(ssl, result) != SSL_ERROR_WANT_READ || !flush(ssl))
+        return 0;
+    ssize_t count = recv(outer, bytes, sizeof bytes, 0);
+    return count > 0 && BIO_write(SSL_get_rbio(ssl), bytes, (int)count) == count;
+}
+
 /* Reads up to a head's end. Each piece is peeked at before it is read. */
 static int read_head(SSL *ssl, char *head, size_t room) {
     size_t length = 0, count;
     while (length < room - 1) {
-        if (SSL_peek(ssl, head + length, (int)(room - 1 - length)) <= 0)
+        int peeked = SSL_peek(ssl, head + length, (int)(room - 1 - length));
+        if (peeked <= 0) {
+            if (fill(ssl, peeked))
+                continue;
             return 0;
+        }
         if (!SSL_read_ex(ssl, head + length, room - 1 - length, &count))
             return 0;
         length += count;
@@ -40,7 +69,7 @@ static int answer(SSL *ssl, size_t body_length) {
     memset(body, 'b', body_length);
     int sent = SSL_write_ex(ssl, head, length, &count) && (!body_length || SSL_write_ex(ssl, body, body_length, &count));
     free(body);
-    return sent;
+    return sent && flush(ssl);
 }
 
 static void serve(SSL *ssl) {
@@ -61,7 +90,8 @@ static void serve(SSL *ssl) {
 
 int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN);
-    must(argc == 4, "usage: server CERTIFICATE KEY PORT");
+    must(argc == 5, "usage: server CERTIFICATE KEY PORT accepting|reading|memory");
+    int accepts = strcmp(argv[4], "accepting") == 0, remembers = strcmp(argv[4], "memory") == 0;
     SSL_CTX *context = SSL_CTX_new(TLS_server_method());
     must(context != NULL, "SSL_CTX_new");
     must(SSL_CTX_use_certificate_chain_file(context, argv[1]) == 1, "the certificate");
@@ -75,10 +105,17 @@ int main(int argc, char **argv) {
     for (;;) {
         int socket = accept(listener, NULL, NULL);
         SSL *ssl = SSL_new(context);
-        must(socket >= 0 && ssl != NULL && SSL_set_fd(ssl, socket) == 1, "SSL_set_fd");
-        if (SSL_accept(ssl) == 1)
+        must(socket >= 0 && ssl != NULL, "SSL_new");
+        outer = remembers ? socket : -1;
+        if (remembers)
+            SSL_set_bio(ssl, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
+        else
+            must(SSL_set_fd(ssl, socket) == 1, "SSL_set_fd");
+        SSL_set_accept_state(ssl);
+        if (!accepts || SSL_accept(ssl) == 1)
             serve(ssl);
         SSL_shutdown(ssl);
+        flush(ssl);
         SSL_free(ssl);
         close(socket);
     }
