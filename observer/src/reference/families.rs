@@ -217,7 +217,7 @@ pub(super) const FAMILIES: &[Family] = &[
         OWN,
         "observer_uncertain_total",
         "exchanges",
-        "exchanges counted with a documented default, as neither bytes nor a rule told",
+        "`discarded_body`: nginx counts a body that it answered itself if a handler asked for it, taken as if none had; `killed_behind_answer`: a worker was killed right behind an answer, taken as if it had logged it",
         "",
     ),
     family(
