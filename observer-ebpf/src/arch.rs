@@ -1,31 +1,30 @@
 //! Where each architecture keeps a system call's number and arguments, and what the numbers mean.
 
-use core::ffi::c_void;
-
-use aya_ebpf::{
-    EbpfContext,
-    helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs},
-};
+use aya_ebpf::{EbpfContext, helpers::generated::bpf_task_pt_regs};
 
 use observer_ebpf::tables::place;
 
-use crate::{buffers, maps::offset, sockets};
+use crate::{buffers, maps::offset, sockets, task::Current};
 
 /// The user's registers at the system call under way.
-pub struct Registers(*const c_void);
+pub struct Registers {
+    words: *const u64,
+    #[cfg_attr(bpf_target_arch = "aarch64", expect(dead_code, reason = "only x86-64 tells a 32-bit call there"))]
+    task: Current,
+}
 
 impl Registers {
     /// Those of the current task.
     #[inline(always)]
-    pub fn current() -> Self {
-        // SAFETY: helpers without requirements; the second takes what the first returns.
-        Registers(unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as *const c_void)
+    pub fn of(task: Current) -> Self {
+        // SAFETY: takes any task.
+        Registers { words: unsafe { bpf_task_pt_regs(task.as_ptr().cast_mut().cast()) } as *const u64, task }
     }
 
     #[inline(always)]
     fn word(&self, index: usize) -> u64 {
         // SAFETY: the verifier checks the load against `struct pt_regs`.
-        unsafe { core::ptr::read_volatile((self.0 as *const u64).add(index)) }
+        unsafe { core::ptr::read_volatile(self.words.add(index)) }
     }
 }
 
@@ -215,9 +214,7 @@ impl Registers {
     #[inline(always)]
     pub fn is_compat(&self) -> bool {
         const TS_COMPAT: u32 = 2;
-        // SAFETY: a helper without requirements.
-        let task = unsafe { bpf_get_current_task_btf() } as *const c_void;
-        sockets::load::<u32>(task, offset!(task_status)) & TS_COMPAT != 0
+        sockets::load::<u32>(self.task.as_ptr(), offset!(task_status)) & TS_COMPAT != 0
     }
 
     /// Whether a 32-bit program makes the call: its numbers and structures are others.

@@ -44,11 +44,13 @@ pub const PROCESSES_PER_ENTRY: u32 = 64;
 /// Entries of the process table: the kernel's highest process id on 64-bit machines is 2^22 (`PID_MAX_LIMIT`).
 pub const PROCESS_ENTRIES: u32 = (1 << 22) / PROCESSES_PER_ENTRY;
 
-/// All tables and the ring: the process table has a byte a process, the port table one a port, that of TLS connections a
+/// All tables and the ring: the process table has a byte a process, the port table one a port, that of callers
+/// of TLS libraries one a thread id, that of TLS connections a
 /// bucket of 16 bytes for each. What is kept of each socket and TLS connection (some 200 bytes) is taken as they come.
 pub const TABLE_BYTES: u32 = RING_BYTES
     + PROCESS_ENTRIES * PROCESSES_PER_ENTRY
     + (1 << 16)
+    + TLS_CALLER_IDS
     + WATCHED_NAMES * NAME_BYTES as u32
     + TLS_CONNECTIONS * 16;
 
@@ -60,6 +62,9 @@ pub const NAME_BYTES: usize = 16;
 
 /// Longest path of a UNIX socket (`sun_path`).
 pub const UNIX_PATH_BYTES: usize = 108;
+
+/// Thread ids that are told apart in the table of callers of TLS libraries; a power of two.
+pub const TLS_CALLER_IDS: u32 = 1 << 16;
 
 /// TLS connections whose plaintext is followed at once; as many as the agent keeps connections.
 pub const TLS_CONNECTIONS: u32 = 262_144;

@@ -16,6 +16,7 @@ mod maps;
 mod processes;
 mod sockets;
 mod states;
+mod task;
 mod task_storage;
 mod tls;
 mod transfers;

@@ -7,7 +7,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
 use observer_ebpf::{
-    limits::{PROCESS_ENTRIES, PROCESSES_PER_ENTRY, RING_BYTES, TLS_CONNECTIONS, WATCHED_NAMES},
+    limits::{PROCESS_ENTRIES, PROCESSES_PER_ENTRY, RING_BYTES, TLS_CALLER_IDS, TLS_CONNECTIONS, WATCHED_NAMES},
     tables::{Loss, Name, Offsets, ProcessEntry},
 };
 
@@ -47,6 +47,11 @@ pub static SOCKETS: SkStorage<Socket> = SkStorage::new();
 /// What is known of each thread that calls a TLS library.
 #[btf_map]
 pub static THREADS: TaskStorage<Thread> = TaskStorage::new();
+
+/// Which threads have ever been in a function of a TLS library, by the low bits of their ids: asking an array costs less
+/// than asking the thread. Who is marked by another's id is only looked at more closely.
+#[map]
+pub static TLS_CALLERS: Array<ProcessEntry> = Array::with_max_entries(TLS_CALLER_IDS / PROCESSES_PER_ENTRY, 0);
 
 /// TLS connections by process and `SSL *`. Room is taken as they come.
 #[map]

@@ -10,9 +10,10 @@ use observer_ebpf::{
 };
 
 use crate::{
-    emit::{self, AT_ONCE, Task},
+    emit::{self, AT_ONCE},
     maps::{self, NAMES, PROCESSES, RECORDS, offset},
     sockets::load,
+    task::Task,
 };
 
 /// The bits of a process in the process table; 0 if it is not watched.

@@ -32,6 +32,8 @@ const SOCK_STREAM: u16 = 1;
 pub struct Socket {
     /// The bytes that the socket itself moves.
     pub stream: Stream,
+    /// The socket's own: see [`cookie`].
+    pub cookie: u64,
     /// The TLS library's connection whose ciphertext it carries (`SSL *`).
     pub ssl: u64,
     /// The process that has it.
@@ -102,6 +104,7 @@ pub fn known(sk: Sock) -> Option<&'static mut Socket> {
 pub fn meet(ctx: &BtfTracePointContext, sk: Sock, role: u8) -> Option<&'static mut Socket> {
     let mut first = Socket {
         stream: Stream::new(role),
+        cookie: cookie(sk),
         ssl: 0,
         ssl_process: 0,
         copied: 0,
@@ -164,7 +167,7 @@ pub fn local_port(sk: Sock) -> u16 {
 
 /// The cookie: unique since boot, the same that `sock_diag` shows.
 #[inline(always)]
-pub fn cookie(sk: Sock) -> u64 {
+fn cookie(sk: Sock) -> u64 {
     // SAFETY: takes any socket.
     unsafe { bpf_get_socket_cookie(sk.cast_mut()) }
 }

@@ -7,10 +7,11 @@ use observer_ebpf::{
 };
 
 use crate::{
-    emit::{self, QUIETLY, Task},
+    emit::{self, QUIETLY},
     maps::{self, RECORDS, offset},
     processes,
     sockets::{self, Sock, Socket},
+    task::Task,
     tls::ciphertext,
     transfers,
 };
@@ -65,7 +66,7 @@ pub fn destroyed(ctx: &BtfTracePointContext) -> i32 {
         if socket.was_reset != 0 {
             emit_change(sk, socket, TCP_CLOSE, TCP_CLOSE);
         }
-        ciphertext::forget(sk, socket);
+        ciphertext::forget(socket);
     }
     0
 }
@@ -127,7 +128,7 @@ fn emit_change(sk: Sock, socket: &mut Socket, old: u8, new: u8) {
     // ciphertext is not followed.
     let is_followed = socket.carried < ciphertext::carried::HANDSHAKE && socket.suspected == 0;
     let is_closing = is_followed && matches!(new, TCP_FIN_WAIT1 | TCP_LAST_ACK);
-    let header = emit::header(kind::STATE, 0, Task::NONE, sk, socket);
+    let header = emit::header(kind::STATE, 0, Task::NONE, socket);
     let Some(mut entry) = RECORDS.reserve::<StateChange>(0) else {
         maps::lost(Loss::RingFull);
         return;

@@ -4,6 +4,7 @@
 //! Where plaintext is read costs most, so that has two ways: at the library's functions, two probes a call ([`calls`]), or
 //! in its record layer, one probe for what was moved ([`record_layer`]). Handshakes are at the functions in both.
 
+mod callers;
 pub mod calls;
 pub mod ciphertext;
 pub mod record_layer;

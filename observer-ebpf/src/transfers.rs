@@ -11,11 +11,11 @@ use observer_ebpf::{
 
 use crate::{
     buffers::{self, Source},
-    datagrams,
-    emit::{self, Task},
+    datagrams, emit,
     maps::{self, offset},
     processes,
     sockets::{self, Sock, Socket, Stream},
+    task::Current,
     tls::ciphertext,
 };
 
@@ -34,7 +34,8 @@ pub fn moved(ctx: &BtfTracePointContext, way: u8) -> i32 {
     if result == -EAGAIN || flags & (MSG_PEEK | MSG_ERRQUEUE) != 0 {
         return 0;
     }
-    let task = Task::current();
+    let current = Current::get();
+    let task = current.ids();
     let bits = processes::bits(task.process());
     if bits & process::WATCHED == 0 {
         return 0;
@@ -49,17 +50,17 @@ pub fn moved(ctx: &BtfTracePointContext, way: u8) -> i32 {
     };
     if socket.ignored != 0 {
         if way == direction::RECEIVED && result > 0 {
-            datagrams::received(sk, socket, bits, task, result as u32);
+            datagrams::received(sk, socket, bits, current, result as u32);
         }
         return 0;
     }
     if socket.announced == 0 {
         emit::opened(sk, socket, bits, task, sockets::state(sk));
     }
-    if bits & process::TLS != 0 && ciphertext::is_ciphertext(sk, socket, task, way, result) {
+    if bits & process::TLS != 0 && ciphertext::is_ciphertext(socket, current, way, result) {
         return 0;
     }
-    record(sk, socket, bits, task, way, result, flags);
+    record(sk, socket, bits, current, way, result, flags);
     0
 }
 
@@ -72,7 +73,7 @@ pub struct Origin {
     pub unseen_bytes: u32,
 }
 
-/// A layer's next record of bytes moved, and the stream brought up to date.
+/// A layer's next record of bytes moved, which gets its time here, and the stream brought up to date.
 #[inline(always)]
 pub fn record_of(stream: &mut Stream, header: Header, origin: Origin, way: u8, result: i32, source: &Source) {
     let bytes = if result > 0 { result as u32 } else { 0 };
@@ -104,14 +105,13 @@ pub fn record_of(stream: &mut Stream, header: Header, origin: Origin, way: u8, r
         stream.budget = 0;
         return;
     }
-    let upgraded = buffers::emit(data, bytes, source);
-    if upgraded && carries_responses(stream.role, way) {
+    if buffers::emit(data, bytes, carries_responses(stream.role, way), source) {
         stream.counted_only = 1;
     }
 }
 
 #[inline(always)]
-fn record(sk: Sock, socket: &mut Socket, bits: u8, task: Task, way: u8, result: i32, flags: i32) {
+fn record(sk: Sock, socket: &mut Socket, bits: u8, current: Current, way: u8, result: i32, flags: i32) {
     let bytes = if result > 0 { result as u32 } else { 0 };
     let unseen_bytes = if way == direction::RECEIVED { unseen(sk, socket, bytes) } else { 0 };
     socket.stream.received += u64::from(unseen_bytes);
@@ -119,12 +119,12 @@ fn record(sk: Sock, socket: &mut Socket, bits: u8, task: Task, way: u8, result: 
     let source = if !has_bytes || flags & MSG_TRUNC != 0 || socket.stream.counted_only != 0 {
         Source::none()
     } else {
-        buffers::locate()
+        buffers::locate(current)
     };
     if bytes > 0 {
         count_unsampled(&source);
     }
-    let header = emit::header(kind::DATA, bits, task, sk, socket);
+    let header = emit::timeless_header_of(kind::DATA, bits, current.ids(), socket.cookie, &mut socket.stream);
     record_of(&mut socket.stream, header, Origin { layer: layer::SOCKET, unseen_bytes }, way, result, &source);
 }
 

@@ -7,14 +7,15 @@ use observer_ebpf::{
 };
 
 use super::{
-    Thread, ciphertext, cookie,
+    Thread, callers, ciphertext, cookie,
     sessions::{self, Session, Step},
 };
 use crate::{
     arch::ProbeRegisters,
     buffers::{self, Source},
-    emit::{self, Task},
+    emit,
     maps::{self, SESSIONS, THREADS},
+    task::Task,
 };
 
 /// The call that a thread is in.
@@ -56,6 +57,7 @@ pub fn entered(ctx: &impl EbpfContext) -> u32 {
         maps::lost(Loss::SocketStateFull);
         return 0;
     };
+    callers::mark(Task::current().thread());
     let call = &mut thread.call;
     if call.function != 0 && !moves_plaintext(function) && stack < call.stack {
         return 0;

@@ -3,15 +3,15 @@
 use observer_ebpf::record::direction;
 
 use super::{
-    Thread, calls,
+    Thread, callers, calls,
     sessions::{self, Session, Step},
 };
 use crate::{
     arch::Registers,
     buffers::{self, TlsRecord},
-    emit::Task,
     maps::THREADS,
-    sockets::{self, Sock, Socket},
+    sockets::Socket,
+    task::{Current, Task},
 };
 
 /// What a socket carries.
@@ -44,7 +44,11 @@ pub struct Seen {
 
 /// Whether what a socket of a process with a TLS library has moved is ciphertext: not to be looked at, then.
 #[inline(always)]
-pub fn is_ciphertext(sk: Sock, socket: &mut Socket, task: Task, way: u8, result: i32) -> bool {
+pub fn is_ciphertext(socket: &mut Socket, current: Current, way: u8, result: i32) -> bool {
+    let task = current.ids();
+    if socket.carried == carried::PLAIN && !callers::is_marked(task.thread()) {
+        return false;
+    }
     if socket.carried == carried::CIPHERTEXT {
         if way == direction::SENT
             && let Some(thread) = THREADS.of_current()
@@ -57,27 +61,28 @@ pub fn is_ciphertext(sk: Sock, socket: &mut Socket, task: Task, way: u8, result:
         return socket.carried == carried::HANDSHAKE && result > 0;
     };
     // A call that was never seen to end does not hold the socket calls of the functions that called it.
-    if thread.call.function != 0 && Registers::current().stack() < thread.call.stack {
-        moved_inside(sk, socket, thread, task, way, result);
+    if thread.call.function != 0 && Registers::of(current).stack() < thread.call.stack {
+        moved_inside(socket, thread, current, way, result);
     }
     match socket.carried {
         carried::HANDSHAKE => {
             if way == direction::SENT {
                 thread.sender = socket.ssl;
             }
-            settle(sk, socket, task);
+            settle(socket, task);
             result > 0
         }
-        carried::UNKNOWN if result > 0 => is_suspicious(sk, socket, thread, task, way, result as u32),
+        carried::UNKNOWN if result > 0 => is_suspicious(socket, thread, current, way, result as u32),
         _ => false,
     }
 }
 
 /// Bytes inside a call are that connection's ciphertext. Nothing in them tells anything but an alert in a handshake.
 #[inline(always)]
-fn moved_inside(sk: Sock, socket: &mut Socket, thread: &mut Thread, task: Task, way: u8, result: i32) {
+fn moved_inside(socket: &mut Socket, thread: &mut Thread, current: Current, way: u8, result: i32) {
+    let task = current.ids();
     let call = &mut thread.call;
-    call.socket = sockets::cookie(sk);
+    call.socket = socket.cookie;
     call.role = u64::from(socket.stream.role);
     socket.ssl = call.ssl;
     socket.ssl_process = task.process();
@@ -85,7 +90,7 @@ fn moved_inside(sk: Sock, socket: &mut Socket, thread: &mut Thread, task: Task, 
     if result <= 0 || !calls::makes_handshake(call.function) {
         return;
     }
-    if let Some(alert) = buffers::tls_alert(&buffers::locate(), result as u32)
+    if let Some(alert) = buffers::tls_alert(&buffers::locate(current), result as u32)
         && let Some(session) = calls::session_of(call, task)
         && session.established == 0
     {
@@ -96,10 +101,10 @@ fn moved_inside(sk: Sock, socket: &mut Socket, thread: &mut Thread, task: Task, 
 
 /// Behind the handshake there is nothing more to learn from the socket's calls.
 #[inline(always)]
-fn settle(sk: Sock, socket: &mut Socket, task: Task) {
+fn settle(socket: &mut Socket, task: Task) {
     if let Some(session) = sessions::known(socket.ssl, task)
         && session.established != 0
-        && session.socket == sockets::cookie(sk)
+        && session.socket == socket.cookie
     {
         socket.carried = carried::CIPHERTEXT;
     }
@@ -108,9 +113,8 @@ fn settle(sk: Sock, socket: &mut Socket, task: Task) {
 /// A connection that was met in the middle: its ciphertext is held back until the plaintext shows whose it is. One that
 /// begins under the eyes of the observer, outside of all calls, is of a library that is not probed, or not yet.
 #[inline(always)]
-fn is_suspicious(sk: Sock, socket: &mut Socket, thread: &mut Thread, task: Task, way: u8, bytes: u32) -> bool {
-    let source = buffers::locate();
-    let cookie = sockets::cookie(sk);
+fn is_suspicious(socket: &mut Socket, thread: &mut Thread, current: Current, way: u8, bytes: u32) -> bool {
+    let source = buffers::locate(current);
     let record = buffers::tls_record(&source);
     match &record {
         Some(TlsRecord { content: buffers::TLS_HANDSHAKE, .. }) => socket.suspected = SUSPECTED_MAX,
@@ -125,16 +129,16 @@ fn is_suspicious(sk: Sock, socket: &mut Socket, thread: &mut Thread, task: Task,
         None => {}
     }
     if socket.suspected != 0
-        && let Some(ssl) = sessions::claimed(cookie)
+        && let Some(ssl) = sessions::claimed(socket.cookie)
     {
         socket.ssl = ssl;
-        socket.ssl_process = task.process();
+        socket.ssl_process = current.ids().process();
         socket.carried = carried::CIPHERTEXT;
         thread.sender = ssl;
         return true;
     }
     if way == direction::SENT || ends_a_record(socket, record, bytes) {
-        thread.seen = Seen { socket: cookie, role: u32::from(socket.stream.role), way: u32::from(way) };
+        thread.seen = Seen { socket: socket.cookie, role: u32::from(socket.stream.role), way: u32::from(way) };
     }
     if socket.suspected == 0 || socket.suspected >= SUSPECTED_MAX {
         return false;
@@ -171,13 +175,12 @@ pub fn claim(thread: &mut Thread, ssl: u64, task: Task, way: u8) -> Option<&'sta
 
 /// A socket closed.
 #[inline(always)]
-pub fn forget(sk: Sock, socket: &Socket) {
+pub fn forget(socket: &Socket) {
     if socket.ssl == 0 && socket.suspected == 0 {
         return;
     }
-    let cookie = sockets::cookie(sk);
-    sessions::forget(cookie, socket.ssl, socket.ssl_process);
+    sessions::forget(socket.cookie, socket.ssl, socket.ssl_process);
     if socket.suspected != 0 {
-        sessions::forget_claim(cookie);
+        sessions::forget_claim(socket.cookie);
     }
 }

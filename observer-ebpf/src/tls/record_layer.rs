@@ -13,8 +13,8 @@ use super::{
 use crate::{
     arch::ProbeRegisters,
     buffers::Source,
-    emit::Task,
     maps::{self, THREADS},
+    task::Task,
 };
 
 /// The content type of application data (RFC 8446, section 5.1).

@@ -8,10 +8,11 @@ use observer_ebpf::{
 
 use crate::{
     buffers::{self, Source},
-    emit::{self, QUIETLY, Task},
+    emit::{self, QUIETLY},
     maps::{self, RECORDS, SESSIONS},
     processes,
     sockets::Stream,
+    task::Task,
     transfers::{self, Origin},
 };
 
@@ -95,7 +96,7 @@ pub fn moved(session: &mut Session, task: Task, way: u8, moved: i32, source: Sou
     }
     let source = if moved == 0 || session.stream.counted_only != 0 { Source::none() } else { source };
     let bits = processes::bits(task.process());
-    let header = emit::header_of(kind::DATA, bits, task, session.socket, &mut session.stream);
+    let header = emit::timeless_header_of(kind::DATA, bits, task, session.socket, &mut session.stream);
     let origin = Origin { layer: layer::TLS, unseen_bytes: 0 };
     transfers::record_of(&mut session.stream, header, origin, way, moved, &source);
 }
