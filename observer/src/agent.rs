@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::capture::{BATCH, Capture, LONG_PAUSE, SHORT_PAUSE, now_ns};
+use crate::capture::{BATCH, Capture, now_ns};
 use crate::event::{Event, Opened, Role};
 use crate::host::memory::{self, mib};
 use crate::host::selector::Selection;
@@ -144,7 +144,7 @@ fn take_inbox(inbox: &Inbox, sink: &mut dyn Sink) {
 /// What the rounds keep in mind from one to the next.
 struct Rounds {
     looked_for: String,
-    pause: Duration,
+    last_wait: Instant,
     next_losses: Instant,
     next_comparison: Instant,
     /// Comparisons that are still to come soon.
@@ -159,7 +159,7 @@ impl Rounds {
         let now = Instant::now();
         Rounds {
             looked_for: selection.to_string(),
-            pause: SHORT_PAUSE,
+            last_wait: now,
             next_losses: now + LOSS_PERIOD,
             next_comparison: now + COMPARE_PERIOD,
             comparisons_soon: 0,
@@ -171,19 +171,17 @@ impl Rounds {
 
     fn run(&mut self, capture: &mut Capture, inbox: &Inbox, sink: &mut dyn Sink, stop: &Stop) -> Result<()> {
         while !stop.is_asked() {
-            let records = capture.drain(|event| inbox.pass_on(event, sink));
+            let drained = capture.drain(|event| inbox.pass_on(event, sink));
             take_inbox(inbox, sink);
             let now = Instant::now();
             self.look_for_losses(now, capture, inbox, sink)?;
             self.look_for_gateways(now, capture, inbox, sink)?;
             sink.round()?;
             // There may be more.
-            if records == BATCH {
+            if drained.records == BATCH {
                 continue;
             }
-            // Nobody is woken by a record, so the pause grows only as far as freshness allows.
-            self.pause = if records > 0 { SHORT_PAUSE } else { (self.pause * 2).min(LONG_PAUSE) };
-            capture.wait(self.pause);
+            capture.wait(drained, now - std::mem::replace(&mut self.last_wait, now));
         }
         capture.drain(|event| sink.take(event));
         capture.losses(now_ns(), |event| sink.take(event));

@@ -15,6 +15,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use aya::Ebpf;
 use aya_log::EbpfLogger;
+use observer_ebpf::limits::RING_BYTES;
 
 use crate::event::{Event, Nanoseconds, ProcessChange};
 use crate::host::diag::Diag;
@@ -23,16 +24,20 @@ use crate::host::selector::Selection;
 pub use clock::{now_ns, realtime_offset_ns};
 pub use probes::{LoadError, has_kernel_part, kernel_part};
 
-pub use ring::BATCH;
 use ring::Ring;
+pub use ring::{BATCH, Drained};
 use tables::Tables;
 use tls::Prober;
 
-/// Between two looks at the ring while there is something in it.
-pub const SHORT_PAUSE: Duration = Duration::from_millis(5);
+/// Between two looks at the ring: records wake nobody, and a scrape may ask for what is 100 ms old. Each look takes the
+/// processor from somebody, and its caches.
+const LONG_PAUSE: Duration = Duration::from_millis(20);
 
-/// The longest time between two looks: records wake nobody, and a scrape may ask for what is 100 ms old.
-pub const LONG_PAUSE: Duration = Duration::from_millis(20);
+/// The same where much comes.
+const SHORT_PAUSE: Duration = Duration::from_millis(5);
+
+/// So much of the ring may be filled in a pause: the rest is for an agent that the scheduler keeps waiting.
+const PAUSE_BYTES: usize = RING_BYTES as usize / 8;
 
 /// A running capture. Dropping it detaches everything.
 pub struct Capture {
@@ -78,16 +83,16 @@ impl Capture {
     /// Tells which sockets the gateways' network namespaces have now, behind all records of what went before.
     pub fn remaining(&mut self, mut tell: impl FnMut(&Event<'_>)) {
         let remaining = scan::remaining(&mut self.namespaces);
-        while self.drain(&mut tell) == BATCH {}
+        while self.drain(&mut tell).records == BATCH {}
         remaining.into_iter().for_each(|part| tell(&Event::Remaining(part)));
     }
 
-    /// Hands over the records that are there, many at most. Returns how many there were.
+    /// Hands over the records that are there, many at most. Returns how much there was.
     ///
     /// Processes that they tell of get their probes, or lose them, at once.
-    pub fn drain(&mut self, mut tell: impl FnMut(&Event<'_>)) -> usize {
+    pub fn drain(&mut self, mut tell: impl FnMut(&Event<'_>)) -> Drained {
         let Capture { ring, tables, prober, programs, .. } = self;
-        let records = ring.drain(|event| {
+        let drained = ring.drain(|event| {
             if let Event::Process(process) = event {
                 match process.change {
                     ProcessChange::Found { .. } | ProcessChange::Forked { .. } => {
@@ -102,12 +107,15 @@ impl Capture {
             tell(event);
         });
         prober.look_around(programs, tables);
-        records
+        drained
     }
 
-    /// Waits so long, or until a process is told of: a new one should be looked at before it does anything.
-    pub fn wait(&self, pause: Duration) {
-        self.ring.wait(pause);
+    /// Waits until the ring may be worth a look, if `drained` is what came in the time since the last wait; or until a
+    /// process is told of: a new one should be looked at before it does anything.
+    pub fn wait(&self, drained: Drained, time: Duration) {
+        // A wait has whole milliseconds: it ends behind the moment of the look, not before.
+        let until_look = self.prober.until_next_look().saturating_add(Duration::from_millis(1));
+        self.ring.wait(pause(drained.bytes, time).min(until_look));
     }
 
     /// Tells what the kernel part has lost since the last call, and prints its messages. Returns whether records were lost.
@@ -119,8 +127,28 @@ impl Capture {
     }
 }
 
+/// As long as `PAUSE_BYTES` take at this pace.
+fn pause(bytes: usize, time: Duration) -> Duration {
+    time.mul_f64(PAUSE_BYTES as f64 / bytes.max(1) as f64).clamp(SHORT_PAUSE, LONG_PAUSE)
+}
+
 impl Drop for Capture {
     fn drop(&mut self) {
         self.prober.end_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_shorter_the_more_comes_in_it() {
+        let round = Duration::from_millis(10);
+        assert_eq!(pause(0, round), LONG_PAUSE);
+        assert_eq!(pause(PAUSE_BYTES / 4, round), LONG_PAUSE);
+        assert_eq!(pause(PAUSE_BYTES, round), round);
+        assert_eq!(pause(2 * PAUSE_BYTES, 2 * round), round);
+        assert_eq!(pause(16 * PAUSE_BYTES, round), SHORT_PAUSE);
     }
 }

@@ -13,6 +13,15 @@ use crate::event::Event;
 /// Records handed over at once: then the caller may look after other things.
 pub const BATCH: usize = 65_536;
 
+/// What was handed over at once.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Drained {
+    /// How many records.
+    pub records: usize,
+    /// What they took of the ring.
+    pub bytes: usize,
+}
+
 /// The reading end.
 pub struct Ring {
     records: RingBuf<MapData>,
@@ -36,17 +45,18 @@ impl Ring {
         let _ = self.wakeups.wait(&mut [EpollEvent::empty()], timeout);
     }
 
-    pub fn drain(&mut self, mut tell: impl FnMut(&Event<'_>)) -> usize {
-        let mut count = 0;
-        while count < BATCH
+    pub fn drain(&mut self, mut tell: impl FnMut(&Event<'_>)) -> Drained {
+        let mut drained = Drained::default();
+        while drained.records < BATCH
             && let Some(record) = self.records.next()
         {
-            count += 1;
+            drained.records += 1;
+            drained.bytes += record.len();
             match Event::decode(&record) {
                 Ok(event) => tell(&event),
                 Err(error) => log::error!("{error}: kernel part and agent are of different versions"),
             }
         }
-        count
+        drained
     }
 }

@@ -123,6 +123,12 @@ impl Prober {
         }
     }
 
+    /// How long until a process is to be looked at.
+    pub fn until_next_look(&self) -> Duration {
+        let next = self.processes.values().map(|probed| probed.next_look).min();
+        next.map_or(Duration::MAX, |next| next.saturating_duration_since(Instant::now()))
+    }
+
     fn look(&mut self, process: u32, now: Instant, programs: &mut Ebpf, tables: &mut Tables) {
         let Some(probed) = self.processes.get_mut(&process) else { return };
         probed.next_look = now + probed.wait;
