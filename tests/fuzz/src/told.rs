@@ -74,11 +74,14 @@ impl Told {
         if few.is_empty() { beyond().collect() } else { few }
     }
 
-    /// How often each status was told, with a service and without.
+    /// How often each status was told, of clients' exchanges with a service and without, and of upstreams' by target. Of an
+    /// upstream whose answer was lost there is none.
     pub fn statuses(&self) -> BTreeMap<&str, u64> {
         let mut statuses = BTreeMap::new();
         for (key, value) in &self.series {
-            if let Some((_, code)) = key.split_once("_total{code=\"") {
+            if let Some((_, code)) = key.split_once("_total{code=\"")
+                && !code.starts_with("none\"")
+            {
                 *statuses.entry(code.trim_end_matches("\"}")).or_default() += value;
             }
         }
