@@ -10,16 +10,30 @@ use observer_ebpf::{
 };
 
 use crate::{
-    maps::{self, RECORDS},
+    maps::{self, ASLEEP, RECORDS},
     sockets::{self, Sock, Socket, Stream},
     task::Task,
 };
 
-/// The agent polls: a wake-up would cost the gateway more than all the rest.
+/// The agent polls: a wake-up for each record would cost the gateway more than all the rest.
 pub const QUIETLY: u64 = BPF_RB_NO_WAKEUP as u64;
 
 /// For what the agent should look at before it happens again.
 pub const AT_ONCE: u64 = BPF_RB_FORCE_WAKEUP as u64;
+
+/// For a call that moved bytes: an agent that sleeps after a long time without any is woken, once.
+#[inline(always)]
+pub fn as_awaited() -> u64 {
+    match ASLEEP.get_ptr_mut(0) {
+        // SAFETY: a number of its own. Two processors may both wake the agent, which does no harm.
+        Some(asleep) if unsafe { *asleep } != 0 => {
+            // SAFETY: as above.
+            unsafe { *asleep = 0 };
+            AT_ONCE
+        }
+        _ => QUIETLY,
+    }
+}
 
 /// A header for the next record of `socket`.
 #[inline(always)]

@@ -20,9 +20,13 @@ use crate::{
     },
 };
 
-/// Records for the agent, which polls: nothing here wakes it.
+/// Records for the agent, which polls: nothing here wakes it, but for what it asks to be woken by.
 #[map]
 pub static RECORDS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
+
+/// Whether the agent sleeps until a call moves bytes.
+#[map]
+pub static ASLEEP: Array<u32> = Array::with_max_entries(1, 0);
 
 /// Which processes are watched, by process id: an array, since its look-up is inlined into the program.
 #[map]

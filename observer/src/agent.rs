@@ -181,7 +181,7 @@ impl Rounds {
             if drained.records == BATCH {
                 continue;
             }
-            capture.wait(drained, now - std::mem::replace(&mut self.last_wait, now));
+            capture.wait(drained, now - std::mem::replace(&mut self.last_wait, now))?;
         }
         capture.drain(|event| sink.take(event));
         capture.losses(now_ns(), |event| sink.take(event));

@@ -221,7 +221,7 @@ fn submit<const ROOM: usize>(
         (&raw mut (*entry.as_mut_ptr()).data).write(data);
         has_responses && ROOM >= 12 && sample_bytes >= 12 && switches_protocols(sample)
     };
-    entry.submit(QUIETLY);
+    entry.submit(emit::as_awaited());
     upgraded
 }
 

@@ -4,6 +4,7 @@ mod abi;
 mod clock;
 mod functions;
 mod offsets;
+mod pace;
 mod probes;
 mod ring;
 mod scan;
@@ -15,7 +16,6 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use aya::Ebpf;
 use aya_log::EbpfLogger;
-use observer_ebpf::limits::RING_BYTES;
 
 use crate::event::{Event, Nanoseconds, ProcessChange};
 use crate::host::diag::Diag;
@@ -24,20 +24,11 @@ use crate::host::selector::Selection;
 pub use clock::{now_ns, realtime_offset_ns};
 pub use probes::{LoadError, has_kernel_part, kernel_part};
 
+use pace::{Pace, Rest};
 use ring::Ring;
 pub use ring::{BATCH, Drained};
 use tables::Tables;
 use tls::Prober;
-
-/// Between two looks at the ring: records wake nobody, and a scrape may ask for what is 100 ms old. Each look takes the
-/// processor from somebody, and its caches.
-const LONG_PAUSE: Duration = Duration::from_millis(20);
-
-/// The same where much comes.
-const SHORT_PAUSE: Duration = Duration::from_millis(5);
-
-/// So much of the ring may be filled in a pause: the rest is for an agent that the scheduler keeps waiting.
-const PAUSE_BYTES: usize = RING_BYTES as usize / 8;
 
 /// A running capture. Dropping it detaches everything.
 pub struct Capture {
@@ -48,6 +39,7 @@ pub struct Capture {
     namespaces: Vec<Diag>,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     prober: Prober,
+    pace: Pace,
     /// Detached when dropped.
     programs: Ebpf,
 }
@@ -64,7 +56,7 @@ impl Capture {
         probes::attach(&mut programs)
             .context("cannot attach to the kernel's tracepoints; `observer check` says why")?;
         let (namespaces, prober) = (Vec::new(), Prober::new(functions));
-        Ok(Capture { selection, tables, ring, namespaces, logger, prober, programs })
+        Ok(Capture { selection, tables, ring, namespaces, logger, prober, pace: Pace::default(), programs })
     }
 
     /// Finds the selected gateways that run now, has them watched, and tells of their processes and sockets. Nothing
@@ -112,10 +104,16 @@ impl Capture {
 
     /// Waits until the ring may be worth a look, if `drained` is what came in the time since the last wait; or until a
     /// process is told of: a new one should be looked at before it does anything.
-    pub fn wait(&self, drained: Drained, time: Duration) {
-        // A wait has whole milliseconds: it ends behind the moment of the look, not before.
-        let until_look = self.prober.until_next_look().saturating_add(Duration::from_millis(1));
-        self.ring.wait(pause(drained.bytes, time).min(until_look));
+    pub fn wait(&mut self, drained: Drained, time: Duration) -> Result<()> {
+        match self.pace.next(drained, time) {
+            Rest::For(pause) => {
+                // A wait has whole milliseconds: it ends behind the moment of the look, not before.
+                let until_look = self.prober.until_next_look().saturating_add(Duration::from_millis(1));
+                self.ring.wait(pause.min(until_look));
+                Ok(())
+            }
+            Rest::AskToBeWoken => self.tables.ask_to_be_woken(),
+        }
     }
 
     /// Tells what the kernel part has lost since the last call, and prints its messages. Returns whether records were lost.
@@ -127,28 +125,8 @@ impl Capture {
     }
 }
 
-/// As long as `PAUSE_BYTES` take at this pace.
-fn pause(bytes: usize, time: Duration) -> Duration {
-    time.mul_f64(PAUSE_BYTES as f64 / bytes.max(1) as f64).clamp(SHORT_PAUSE, LONG_PAUSE)
-}
-
 impl Drop for Capture {
     fn drop(&mut self) {
         self.prober.end_all();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pause_is_shorter_the_more_comes_in_it() {
-        let round = Duration::from_millis(10);
-        assert_eq!(pause(0, round), LONG_PAUSE);
-        assert_eq!(pause(PAUSE_BYTES / 4, round), LONG_PAUSE);
-        assert_eq!(pause(PAUSE_BYTES, round), round);
-        assert_eq!(pause(2 * PAUSE_BYTES, 2 * round), round);
-        assert_eq!(pause(16 * PAUSE_BYTES, round), SHORT_PAUSE);
     }
 }

@@ -15,6 +15,7 @@ pub struct Tables {
     ports: Array<MapData, ProcessEntry>,
     names: Array<MapData, Name>,
     losses: PerCpuArray<MapData, u64>,
+    asleep: Array<MapData, u32>,
     told: [u64; Loss::ALL.len()],
 }
 
@@ -27,6 +28,7 @@ impl Tables {
             ports: Array::try_from(map("PORTS")?)?,
             names: Array::try_from(map("NAMES")?)?,
             losses: PerCpuArray::try_from(map("LOSSES")?)?,
+            asleep: Array::try_from(map("ASLEEP")?)?,
             told: [0; Loss::ALL.len()],
         })
     }
@@ -55,6 +57,11 @@ impl Tables {
     /// Sets bits of a process.
     pub fn watch(&mut self, process: u32, bits: u8) -> Result<()> {
         set_bits(&mut self.processes, process, bits)
+    }
+
+    /// The next call that moves bytes wakes the agent.
+    pub fn ask_to_be_woken(&mut self) -> Result<()> {
+        Ok(self.asleep.set(0, 1, 0)?)
     }
 
     /// Tells what was lost since the last call. Returns whether records were.
