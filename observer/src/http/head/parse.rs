@@ -90,8 +90,9 @@ impl Head {
         }
         let spaces = text[line.len()..].iter().take_while(|&&byte| byte == b' ').count();
         if side == Side::Request {
+            let further = further_digits(&mut usual[minor..line.len()]);
             // As many before the version instead.
-            usual[at..line.len() + spaces].rotate_right(spaces);
+            usual[at..line.len() + spaces].rotate_right(spaces + further);
         }
         if *usual == text { Err(Malformed(error)) } else { Head::parse(side, &usual) }
     }
@@ -220,4 +221,17 @@ fn lenient() -> httparse::ParserConfig {
 fn place(text: &[u8], part: &[u8]) -> Place {
     let start = (part.as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
     Place(start as u32, part.len() as u32)
+}
+
+/// Leaves the first digit of a minor version that begins here, as 0 or 1, blanks the others, and returns how many those are
+/// (`sw_minor_digit` in `ngx_http_parse_request_line`).
+fn further_digits(version: &mut [u8]) -> usize {
+    let digits = version.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if !(2..=3).contains(&digits) {
+        return 0;
+    }
+    let is_zero = version[..digits].iter().all(|&digit| digit == b'0');
+    version[0] = if is_zero { b'0' } else { b'1' };
+    version[1..digits].fill(b' ');
+    digits - 1
 }

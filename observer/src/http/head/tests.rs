@@ -217,3 +217,13 @@ mod usual {
         }
     }
 }
+
+#[test]
+fn a_minor_version_may_have_more_digits() {
+    for (version, minor) in [("1.99", 1), ("1.01", 1), ("1.00", 0), ("1.100", 1)] {
+        let text = format!("GET /a HTTP/{version}\r\nHost: a\r\n\r\n");
+        let head = Head::parse(Side::Request, text.as_bytes()).unwrap();
+        assert_eq!((head.target(), head.minor, head.bytes()), ("/a", minor, text.len() as u64), "{version}");
+    }
+    assert!(Head::parse(Side::Request, b"GET /a HTTP/1.1000\r\nHost: a\r\n\r\n").is_err());
+}
