@@ -45,7 +45,7 @@ pub struct Exchange {
 /// What the calls that read a request's body tell of who read it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BodyReads {
-    /// A call began within the body.
+    /// A call began within the body, before the final response's head.
     pub has_own_calls: bool,
     /// Such a call read more than nginx asks for when it throws a body away.
     pub is_beyond_discard: bool,
@@ -53,6 +53,8 @@ pub struct BodyReads {
     pub is_as_discard: bool,
     /// The request's bytes read when the final response's head came.
     pub bytes_at_answer: u64,
+    /// The same, when its last bytes so far came.
+    pub bytes_at_last_write: u64,
     /// More of the body was still to come then.
     pub answered_within: bool,
     /// The gateway shut its side down behind the answer, and still read.
@@ -220,6 +222,7 @@ impl Exchange {
             return Answer::default();
         }
         Answer {
+            began_ns: self.response.began_ns,
             header_ns: self.response.head_ns,
             status: head.map_or(0, |head| head.status),
             content_length: head.and_then(|head| head.content_length),
@@ -277,7 +280,9 @@ impl Exchange {
     /// Waiting for an upstream's response header, for each try that got one: from its beginning to the header, as nginx's
     /// `$upstream_header_time` has it. A try without a header has no such time there.
     pub fn upstream_waits(&self) -> impl Iterator<Item = (Nanoseconds, Nanoseconds)> {
-        self.tries().filter_map(|attempt| Some((attempt.began_ns, attempt.answer.header_ns?)))
+        let is_interim = self.status().is_some_and(rules::is_interim_passed_on);
+        let header_ns = move |answer: &Answer| if is_interim { answer.began_ns } else { answer.header_ns };
+        self.tries().filter_map(move |attempt| Some((attempt.began_ns, header_ns(&attempt.answer)?)))
     }
 
     /// Whether nothing speaks against another upstream's being asked for it: it is not answered, and all that were asked

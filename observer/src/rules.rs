@@ -90,7 +90,13 @@ pub fn request_bytes(exchange: &Exchange, rule: Option<Rule>) -> (u64, Known) {
     if let Some(last) = exchange.tries().next_back() {
         // Behind its own answer for an upstream that failed nginx reads on just to throw away (`ngx_http_lingering_close_handler`).
         let is_own = last.answer.status == 0 && exchange.response.head.is_some();
-        return (if is_own { exchange.body_reads.bytes_at_answer } else { request.bytes }, Known::Told);
+        let bytes = match exchange.response.is_complete {
+            _ if is_own => exchange.body_reads.bytes_at_answer,
+            // So it does behind the answer of an upstream that did not wait for the body (`ngx_http_finalize_connection`).
+            true if exchange.response.head.is_some() => exchange.body_reads.bytes_at_last_write,
+            _ => request.bytes,
+        };
+        return (bytes, Known::Told);
     }
     // `ngx_http_core_find_config_phase` refuses by the announced length before anything could ask for the body;
     // one that nobody answers is not read.
@@ -158,6 +164,8 @@ fn is_leave(exchange: &Exchange, index: usize) -> bool {
     }
     let is_followed = || (index + 1..exchange.attempts.len()).any(|later| !is_copy(exchange, later));
     match attempt.answer.status {
+        // Then a file, the cache or a directive answered: nobody passes on a 204 as anything else.
+        204 => is_followed() || exchange.status().is_some_and(|status| status != 204),
         200..300 => is_followed(),
         401 | 403 => is_answered_otherwise(exchange, attempt),
         _ => false,
@@ -292,6 +300,19 @@ fn is_authority_bad(target: &str) -> bool {
 /// An upstream's head that nginx answers by 502 (`ngx_http_proxy_process_header`).
 pub fn is_answer_refused(head: &Head) -> bool {
     head.has_bad_field
+}
+
+/// Whether nginx reads on behind the answer just to throw away, and then closes, whatever the answer says of the connection: an
+/// upstream was asked before the body's end and did not wait for it (`reading_body` in `ngx_http_finalize_connection`).
+pub fn lingers_behind(exchange: &Exchange) -> bool {
+    let status = exchange.status();
+    !exchange.request.is_complete && exchange.tries().any(|attempt| status == Some(attempt.answer.status))
+}
+
+/// Whether nginx took an upstream's interim response for the final one: it passed that on, and its time is that of its head
+/// (`ngx_http_proxy_process_status_line` before 1.29).
+pub fn is_interim_passed_on(status: u16) -> bool {
+    (100..200).contains(&status) && status != 101
 }
 
 /// Whether a response begins with a status line (`ngx_http_parse_status_line`); one that has not come to its end may.

@@ -1,8 +1,14 @@
 //! Request heads and bodies: their framing, their size, and who reads them.
 
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
+use std::thread;
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use observer_tests::conformance::{Bench, Case, Family, TLS};
 use observer_tests::nginx::config::Config;
+use observer_tests::wire::read_head;
 use observer_tests::{Body, Client, Request};
 
 const MIB: usize = 1 << 20;
@@ -18,12 +24,16 @@ fn conformance_over_tls() -> Result<()> {
 }
 
 fn run(mut family: Family) -> Result<()> {
+    let is_plain = !family.link().upstream_tls;
+    let hasty = format!("proxy_request_buffering off; proxy_pass http://{};", hasty_upstream()?);
     let mut bench = family.bench(|config: Config| {
         config
             .http("proxy_cache_path cache keys_zone=z:1m;")
             .location("/own/", "return 200 done;")
             .location("/alpha/cached/", "proxy_pass http://alpha; proxy_cache z; proxy_cache_valid 200 1h;")
             .location("/alpha/unbuffered/", "proxy_request_buffering off; proxy_pass http://alpha;")
+            .location("/alpha/strict/", "client_max_body_size 1000; proxy_pass http://alpha;")
+            .location("/alpha/hasty/", &hasty)
             .location("/static/", "dav_methods PUT DELETE; client_body_in_file_only clean;")
     })?;
     odd_heads(&mut bench);
@@ -32,6 +42,9 @@ fn run(mut family: Family) -> Result<()> {
     chunks(&mut bench);
     uploads(&mut bench);
     unwanted_bodies(&mut bench);
+    if is_plain {
+        answered_within(&mut bench);
+    }
     wanted_bodies(&mut bench);
     drop(bench);
     family.finish()
@@ -42,7 +55,7 @@ fn exchange(bench: &Bench<'_>, request: &Request) -> Result<()> {
 }
 
 fn odd_heads(bench: &mut Bench<'_>) {
-    let heads: [(&str, &str); 12] = [
+    let heads: [(&str, &str); 14] = [
         ("no space behind a colon", "GET /alpha/bytes/9 HTTP/1.1\r\nHost:a\r\n\r\n"),
         ("many spaces around a value", "GET /alpha/bytes/9 HTTP/1.1\r\nHost:    a    \r\nX-Y:   z   \r\n\r\n"),
         ("many spaces in the request line", "GET   /alpha/bytes/9   HTTP/1.1\r\nHost: a\r\n\r\n"),
@@ -54,6 +67,8 @@ fn odd_heads(bench: &mut Bench<'_>) {
         ("names in odd case", "POST /alpha/echo HTTP/1.1\r\nhOST: a\r\ncONTENT-lENGTH: 3\r\n\r\nabc"),
         ("an absolute-form target", "GET http://elsewhere/alpha/bytes/9 HTTP/1.1\r\nHost: a\r\n\r\n"),
         ("a query and an escape", "GET /alpha/bytes/9/%61?a=b%20c HTTP/1.1\r\nHost: a\r\n\r\n"),
+        ("a minor version of two digits", "GET /alpha/bytes/9 HTTP/1.99\r\nHost: a\r\n\r\n"),
+        ("a minor version with a zero", "GET /alpha/bytes/9 HTTP/1.01\r\nHost: a\r\n\r\n"),
         ("a method of its own", "M-SEARCH /alpha/bytes/9 HTTP/1.1\r\nHost: a\r\n\r\n"),
     ];
     for (name, head) in heads {
@@ -190,6 +205,49 @@ fn uploads(bench: &mut Bench<'_>) {
     }
     bench.case(Case::visible("a body with GET").statuses(&[200]), |bench| {
         exchange(bench, &Request::new("GET", "/alpha/echo").body(Body::Sized(700)))
+    });
+}
+
+/// Answers each request at its head.
+fn hasty_upstream() -> Result<SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            if read_head(&mut stream).is_ok() {
+                let _ = stream.write_all(b"HTTP/1.1 403 Enough\r\nContent-Length: 3\r\n\r\nno\n");
+            }
+            // What is still to come must find it open.
+            thread::sleep(Duration::from_millis(60));
+        }
+    });
+    Ok(address)
+}
+
+/// nginx counts what it had read when the upstream's answer was passed on; what it reads behind that it throws away, and it
+/// takes no other request from there.
+fn answered_within(bench: &mut Bench<'_>) {
+    for body_bytes in [500, 100_000] {
+        let case = Case::visible(format!("the upstream answers before {body_bytes} bytes have come"));
+        bench.case(case.statuses(&[403]), |bench| {
+            let bytes = Request::post("/alpha/hasty/", body_bytes).bytes();
+            let (head, body) = bytes.split_at(bytes.len() - body_bytes);
+            let mut client = Client::connect(bench.nginx.address())?;
+            client.send(head)?;
+            client.response(false)?;
+            client.send(body)?;
+            client.send(&Request::get("/alpha/bytes/4").bytes())?;
+            client.rest();
+            Ok(())
+        });
+    }
+    let case = Case::inferred("a chunk that is too large, in the first read", THROWN_AWAY);
+    bench.case(case.statuses(&[413]), |bench| {
+        let head = "POST /alpha/strict/echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let mut client = Client::connect(bench.nginx.address())?;
+        client.send(&[head.as_bytes(), &observer_tests::request::chunk(5_000)].concat())?;
+        client.response(false)?;
+        Ok(())
     });
 }
 

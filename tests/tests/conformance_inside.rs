@@ -92,6 +92,7 @@ fn auth_requests() -> Result<()> {
             .location("= /no", &ask("delay/20/status/403"))
             .location("= /who", &ask("status/401"))
             .location("= /broken", &ask("early-close"))
+            .location("/static/granted/", "auth_request /yes;")
             .location("/alpha/granted/", &guarded("/yes"))
             .location("/alpha/denied/", &guarded("/no"))
             .location("/alpha/unknown/", &guarded("/who"))
@@ -100,6 +101,10 @@ fn auth_requests() -> Result<()> {
     let bench = &mut bench;
     case(bench, "granted", 200, Request::get("/alpha/granted/delay/20/bytes/500"));
     case(bench, "granted, with a body", 200, Request::post("/alpha/granted/echo", 3_000));
+    let folder = bench.nginx.files().join("static/granted");
+    fs::create_dir(&folder)?;
+    fs::write(folder.join("file"), "a file")?;
+    case(bench, "granted, a file", 200, Request::get("/static/granted/file"));
     case(bench, "granted, upstream fails", 502, Request::get("/alpha/granted/early-close"));
     case(bench, "denied", 403, Request::get("/alpha/denied/bytes/500"));
     case(bench, "not logged in", 401, Request::get("/alpha/unknown/bytes/500"));

@@ -177,6 +177,7 @@ fn interim_answers() -> Result<()> {
         ("103 early hints, ended by the close", 103, "early-hints/close-delimited/50"),
         ("103 early hints, large, ended by the close", 103, "early-hints/close-delimited/90000"),
         ("100 continue, ended by the close", 100, "continue/close-delimited/50"),
+        ("103 early hints, long before the answer", 103, "early-hints/think/60/close-delimited/50"),
     ] {
         bench
             .case(Case::visible(name).statuses(&[status]), |bench| send(bench, Request::get(format!("/alpha/{path}"))));

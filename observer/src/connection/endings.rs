@@ -157,7 +157,8 @@ impl Connection {
 
     /// A client's last exchange ends with the connection: the gateway may linger.
     fn holds(&self, open: &Exchange) -> bool {
-        ends_connection(open) && !self.is_unix() && self.opened.role == Role::Client && !self.is_ended
+        let is_last = self.last_number == Some(open.id.number) || ends_connection(open);
+        is_last && !self.is_unix() && self.opened.role == Role::Client && !self.is_ended
     }
 
     /// A copy of the request (`mirror`) is still under way, and no later request is being answered.

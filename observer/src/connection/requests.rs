@@ -61,7 +61,7 @@ impl Connection {
             return None;
         }
         let compared = call_bytes.cmp(&rules::DISCARD_BYTES);
-        open.body_reads.has_own_calls = true;
+        open.body_reads.has_own_calls |= open.response.head.is_none();
         open.body_reads.is_beyond_discard |= compared == Ordering::Greater;
         Some(compared)
     }

@@ -32,6 +32,7 @@ impl Connection {
             open.response.began_ns.get_or_insert(time_ns);
             open.response.bytes += taken;
             open.response.last_ns = time_ns;
+            open.body_reads.bytes_at_last_write = open.request.bytes;
             match part {
                 Some(Part::Head(head)) => self.response_head(number, head, time_ns, moments),
                 Some(Part::End) => self.response_ended(number, moments),
@@ -135,8 +136,14 @@ impl Connection {
         if is_request_over {
             self.requests.end();
         }
+        let is_within_request = self.opened.role == Role::Client && !self.requests.may_have_ended();
         if let Some(open) = self.exchange_mut(number) {
             open.response.is_complete = true;
+            if is_within_request && rules::lingers_behind(open) {
+                self.last_number = Some(number);
+            }
+        }
+        if let Some(open) = self.exchange_mut(number) {
             // The gateway answered in full: it has read of the request what it wanted.
             open.request.is_complete |= open.request.is_malformed || is_request_over;
         }

@@ -79,6 +79,8 @@ pub enum Failure {
 /// What of an upstream's answer tells what the gateway asked it for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
+    /// Its first byte, an interim response's included.
+    pub began_ns: Option<Nanoseconds>,
     /// Its head complete.
     pub header_ns: Option<Nanoseconds>,
     /// Its status, 0 as long as there is none.

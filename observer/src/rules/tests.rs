@@ -100,6 +100,18 @@ fn what_is_read_behind_the_gateways_own_answer_for_a_failed_upstream_is_thrown_a
 }
 
 #[test]
+fn what_is_read_behind_the_answer_of_an_upstream_that_did_not_wait_is_thrown_away() {
+    let mut exchange = answered("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9000\r\n\r\n", "HTTP/1.1 413 X\r\n\r\n");
+    exchange.request.bytes += 9_000;
+    exchange.attempts.push(attempt("/", 1, 2, 413));
+    exchange.body_reads.bytes_at_last_write = exchange.request.head_bytes + 10;
+    assert_eq!(request_bytes(&exchange, None).0, exchange.request.bytes, "it may still be read");
+    exchange.response.is_complete = true;
+    assert!(lingers_behind(&exchange));
+    assert_eq!(request_bytes(&exchange, None), (exchange.request.head_bytes + 10, Known::Told));
+}
+
+#[test]
 fn the_calls_that_read_a_body_may_tell_who_wanted_it() {
     let thrown_away = (0, Known::Inferred(BodyRule::ThrownAway));
     let as_discard = BodyReads { has_own_calls: true, is_as_discard: true, ..BodyReads::default() };
@@ -166,6 +178,7 @@ fn a_copy_that_goes_out_beside_the_try_is_none() {
 #[test]
 fn leave_asked_for_is_no_try_granted_or_denied() {
     assert_eq!(tries(200, vec![attempt("/leave", 1, 5, 204), attempt("/a", 6, 9, 200)]), [6]);
+    assert!(tries(200, vec![attempt("/leave", 1, 5, 204)]).is_empty(), "a file behind it");
     assert!(tries(403, vec![attempt("/leave", 1, 5, 403)]).is_empty());
     assert_eq!(tries(403, vec![attempt("/a", 1, 5, 403)]), [1], "the upstream's own refusal");
 }

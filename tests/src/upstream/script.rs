@@ -9,6 +9,7 @@
 //! | `hold` | waits until the test calls `Upstream::release` |
 //! | `status/CODE` | instead of 200 |
 //! | `early-hints`, `continue` | a 103 or a 100 before the answer |
+//! | `think/MS` | waits behind those |
 //! | `accelerate` | `X-Accel-Redirect` to the path that follows |
 //! | `headers/N` | N more header lines of 100 bytes |
 //! | `bytes/N` | N bytes with `Content-Length` (the default, with 12) |
@@ -48,6 +49,7 @@ pub struct Script {
     pub holds: bool,
     delay: Duration,
     interim: &'static [u8],
+    thinks: Duration,
     status: u16,
     more_headers: usize,
     accelerate: Option<String>,
@@ -75,6 +77,7 @@ impl Script {
             holds: false,
             delay: Duration::ZERO,
             interim: b"",
+            thinks: Duration::ZERO,
             status: 200,
             more_headers: 0,
             accelerate: None,
@@ -94,6 +97,7 @@ impl Script {
             "delay" => self.delay = Duration::from_millis(number(argument())),
             "early-hints" => self.interim = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n",
             "continue" => self.interim = b"HTTP/1.1 100 Continue\r\n\r\n",
+            "think" => self.thinks = Duration::from_millis(number(argument())),
             "status" => self.status = number(argument()) as u16,
             "headers" => self.more_headers = number(argument()) as usize,
             "accelerate" => self.accelerate = Some(rest.map(|segment| format!("/{segment}")).collect()),
@@ -123,6 +127,7 @@ impl Script {
     pub fn play(&self, head: &Head, body: &[u8], out: &mut impl Write) -> io::Result<After> {
         thread::sleep(self.delay);
         out.write_all(self.interim)?;
+        thread::sleep(self.thinks);
         let asked = Asked::of(head);
         match self.reply {
             Reply::Bytes(length) => self.sized(&asked, &content(length), out),
