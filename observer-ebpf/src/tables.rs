@@ -163,11 +163,13 @@ pub enum Loss {
     CompatCall = 5,
     /// A TLS library moved plaintext of a connection whose socket was never seen inside its calls.
     TlsSocketUnknown = 6,
+    /// A program was not run, as one is not within itself; counted by the kernel, not here.
+    ProgramMissed = 7,
 }
 
 impl Loss {
     /// Every reason, in the order of its index.
-    pub const ALL: [Loss; 7] = [
+    pub const ALL: [Loss; 8] = [
         Loss::RingFull,
         Loss::SocketStateFull,
         Loss::CopyFailed,
@@ -175,6 +177,7 @@ impl Loss {
         Loss::IoUring,
         Loss::CompatCall,
         Loss::TlsSocketUnknown,
+        Loss::ProgramMissed,
     ];
 
     /// The reason's name as a label's value.
@@ -187,6 +190,7 @@ impl Loss {
             Loss::IoUring => "io_uring",
             Loss::CompatCall => "compat_call",
             Loss::TlsSocketUnknown => "tls_socket_unknown",
+            Loss::ProgramMissed => "program_missed",
         }
     }
 }

@@ -22,6 +22,8 @@ pub enum Linked {
     Dynamically,
     /// Inside the program.
     Statically,
+    /// Mapped, and BoringSSL.
+    Boring,
 }
 
 /// How the server uses the library.
@@ -130,11 +132,14 @@ const LIBRARIES: [&str; 2] = ["-lssl", "-lcrypto"];
 
 fn build(linked: Linked) -> Result<TempDir> {
     let folder = folder()?;
-    let libraries: &[&str] = match linked {
-        Linked::Dynamically => &LIBRARIES,
-        Linked::Statically => &["-l:libssl.a", "-l:libcrypto.a", "-ldl", "-lpthread"],
+    let boring = format!("/usr/lib/{}-linux-gnu/android", std::env::consts::ARCH);
+    let (boring_path, boring_at_run) = (format!("-L{boring}"), format!("-Wl,-rpath,{boring}"));
+    let (options, libraries): (&[&str], &[&str]) = match linked {
+        Linked::Dynamically => (&[], &LIBRARIES),
+        Linked::Statically => (&[], &["-l:libssl.a", "-l:libcrypto.a", "-ldl", "-lpthread"]),
+        Linked::Boring => (&["-I/usr/include/android"], &[&boring_path, &boring_at_run, "-lssl", "-lcrypto"]),
     };
-    compile(&folder, "server.c", &[], libraries, "server")?;
+    compile(&folder, "server.c", options, libraries, "server")?;
     Ok(folder)
 }
 

@@ -70,6 +70,9 @@ fn killed_behind(request: &Request, system_calls: &[i64]) -> Result<Left> {
         agent.stderr()
     );
     ensure!(seen.sum("observer_exchanges_unobserved_total") == 0.0, "not seen whole:\n{}", seen.own());
+    drop(client);
+    // What the new worker answers comes behind the end of all that the old one left.
+    recorder.until_recording("/behind/", || ask(&nginx, &Request::get("/behind/")))?;
     recorder.end()?;
     let asked = nginx.log_so_far()?.iter().skip(logged).filter(|line| line.path() == PATH).count();
     Ok(Left { calls: calls(&file, &format!("GET {PATH}"))?, logged: asked })

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use observer_tests::compare::{Scope, compare};
-use observer_tests::conformance::{Case, Family, check_identity, gauge_is_nginxs};
+use observer_tests::conformance::{Case, Family, check_identity, gauge_is_nginxs, gauge_is_nginxs_but_for};
 use observer_tests::nginx::access_log::Line;
 use observer_tests::nginx::config::Config;
 use observer_tests::process::signal_pid;
@@ -159,7 +159,7 @@ fn killed_workers() -> Result<()> {
     check_identity(&now)?;
     let cut = now.value("observer_exchanges_unobserved_total{reason=\"process_ended\"}");
     ensure!(now.sum("observer_exchanges_unobserved_total") == cut, "not seen for other reasons:\n{}", now.own());
-    gauge_is_nginxs(&agent, &nginx)
+    gauge_is_nginxs_but_for(&agent, &nginx, uncertain as f64)
 }
 
 #[test]

@@ -83,8 +83,9 @@ fn answers_are_seen(now: &Exposition, seen: &Seen) -> Result<()> {
     let (least_ms, most_ms) = ((REQUESTS * DELAY_MS) as f64, seen.time.as_secs_f64() * 1e3);
     // Each time is cut to whole milliseconds.
     let rounding_ms = REQUESTS as f64;
-    let is_within =
-        times_ms.0 + rounding_ms >= least_ms && times_ms.0 <= times_ms.1 && times_ms.1 <= most_ms + rounding_ms;
+    let is_within = times_ms.0 + rounding_ms >= least_ms
+        && times_ms.0 <= times_ms.1 + rounding_ms
+        && times_ms.1 <= most_ms + rounding_ms;
     ensure!(is_within, "{times_ms:?} ms of {least_ms} to {most_ms}");
     ensure!(now.value("kong_nginx_metric_errors_total") == 0.0, "errors:\n{}", now.own());
     Ok(())

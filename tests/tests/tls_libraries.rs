@@ -79,6 +79,21 @@ fn openssl_inside_the_program_is_read_by_its_symbols() -> Result<()> {
     Ok(())
 }
 
+/// Its record layer is another one: its functions are probed.
+#[test]
+fn boringssl_is_read_by_its_functions() -> Result<()> {
+    let _alone = alone()?;
+    for handling in [Handling::Accepting, Handling::Reading, Handling::Memory] {
+        let server = Server::start_with(Linked::Boring, handling)?;
+        for variables in WAYS {
+            let agent = Agent::start_with(&[server.selector()], &["--count-unmatched"], variables)?;
+            check(&server, &agent)
+                .with_context(|| format!("{handling:?}, {variables:?}; its stderr:\n{}", agent.stderr()))?;
+        }
+    }
+    Ok(())
+}
+
 /// Neither shows a call on a socket within one that makes a handshake.
 #[test]
 fn a_connection_without_a_call_that_makes_its_handshake_is_read_all_the_same() -> Result<()> {

@@ -3,6 +3,7 @@
 mod abi;
 mod clock;
 mod functions;
+mod misses;
 mod offsets;
 mod pace;
 mod probes;
@@ -16,14 +17,16 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use aya::Ebpf;
 use aya_log::EbpfLogger;
+use observer_ebpf::tables::Loss;
 
-use crate::event::{Event, Nanoseconds, ProcessChange};
+use crate::event::{Event, Lost, Nanoseconds, ProcessChange};
 use crate::host::diag::Diag;
 use crate::host::selector::Selection;
 
 pub use clock::{now_ns, realtime_offset_ns};
 pub use probes::{LoadError, has_kernel_part, kernel_part};
 
+use misses::Misses;
 use pace::{Pace, Rest};
 use ring::Ring;
 pub use ring::{BATCH, Drained};
@@ -34,6 +37,7 @@ use tls::Prober;
 pub struct Capture {
     selection: Selection,
     tables: Tables,
+    misses: Misses,
     ring: Ring,
     /// Those that a scan met a gateway in: others cannot be entered once privileges are given up.
     namespaces: Vec<Diag>,
@@ -55,8 +59,9 @@ impl Capture {
         let logger = EbpfLogger::init(&mut programs).ok();
         probes::attach(&mut programs)
             .context("cannot attach to the kernel's tracepoints; `observer check` says why")?;
+        let misses = Misses::of(&programs)?;
         let (namespaces, prober) = (Vec::new(), Prober::new(functions));
-        Ok(Capture { selection, tables, ring, namespaces, logger, prober, pace: Pace::default(), programs })
+        Ok(Capture { selection, tables, misses, ring, namespaces, logger, prober, pace: Pace::default(), programs })
     }
 
     /// Finds the selected gateways that run now, has them watched, and tells of their processes and sockets. Nothing
@@ -117,11 +122,15 @@ impl Capture {
     }
 
     /// Tells what the kernel part has lost since the last call, and prints its messages. Returns whether records were lost.
-    pub fn losses(&mut self, now_ns: Nanoseconds, tell: impl FnMut(&Event<'_>)) -> bool {
+    pub fn losses(&mut self, now_ns: Nanoseconds, mut tell: impl FnMut(&Event<'_>)) -> bool {
         if let Some(logger) = &mut self.logger {
             logger.flush();
         }
-        self.tables.losses(now_ns, tell)
+        let missed = self.misses.since_last();
+        if missed > 0 {
+            tell(&Event::Lost(Lost { time_ns: now_ns, reason: Loss::ProgramMissed.name().into(), count: missed }));
+        }
+        self.tables.losses(now_ns, tell) || missed > 0
     }
 }
 

@@ -181,7 +181,7 @@ impl Connection {
 
 /// Whether the connection ends with this exchange: its answer says so (RFC 9112, section 9.6; nginx always does), or the
 /// request is one of HTTP/0.9.
-fn ends_connection(exchange: &Exchange) -> bool {
+pub(super) fn ends_connection(exchange: &Exchange) -> bool {
     let is_simple = exchange.request.head.as_ref().is_some_and(|head| head.is_simple());
     is_simple || exchange.response.head.as_ref().is_some_and(|head| head.close)
 }

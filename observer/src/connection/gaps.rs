@@ -1,5 +1,6 @@
 //! What never came here: records that are missing, and bytes that left a socket unseen.
 
+use super::endings::ends_connection;
 use super::{Connection, Moment, Piece};
 use crate::event::{Data, Layer, Role};
 use crate::exchange::{Ending, Unobserved};
@@ -59,6 +60,8 @@ impl Connection {
         let reason = if data.unseen_bytes > 0 { Unobserved::UnseenBytes } else { Unobserved::RecordsLost };
         if reason == Unobserved::RecordsLost {
             self.missing_records = 0;
+        } else {
+            self.forget_lingering();
         }
         self.lose(reason);
         if !self.exchanges.is_empty() {
@@ -67,6 +70,13 @@ impl Connection {
         }
         self.end_all(Ending::Lost(reason), moments);
         self.turn = Some(side);
+    }
+
+    /// A gateway that took a body unseen did not answer before its end, and reads the next request, unless a head said that
+    /// none comes.
+    fn forget_lingering(&mut self) {
+        let said = self.last_number.filter(|&number| self.exchange(number).is_some_and(ends_connection));
+        self.last_number = said;
     }
 
     /// The gateway closes, and has taken bytes by a way that no hook sees.

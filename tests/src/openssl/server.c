@@ -10,6 +10,21 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#ifdef OPENSSL_IS_BORINGSSL
+/* It has no such forms. */
+static int SSL_read_ex(SSL *ssl, void *to, size_t room, size_t *count) {
+    int result = SSL_read(ssl, to, (int)room);
+    *count = result > 0 ? (size_t)result : 0;
+    return result > 0;
+}
+
+static int SSL_write_ex(SSL *ssl, const void *from, size_t length, size_t *count) {
+    int result = SSL_write(ssl, from, (int)length);
+    *count = result > 0 ? (size_t)result : 0;
+    return result > 0;
+}
+#endif
+
 static void must(int ok, const char *what) {
     if (!ok) {
         fprintf(stderr, "%s failed\n", what);

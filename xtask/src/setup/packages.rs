@@ -45,6 +45,8 @@ pub const TEST: &[Package] = &[
     // A server in C, for what nginx does not call.
     program("gcc", "cc"),
     library("libssl-dev"),
+    // BoringSSL.
+    library("android-libboringssl-dev"),
     // promtool comes with it.
     program("prometheus", "prometheus"),
     // For systemd-analyze, which looks at the unit; it needs no running systemd.
@@ -253,8 +255,9 @@ mod tests {
     #[test]
     fn a_program_that_is_there_needs_no_package() {
         let wanted = without_programs(TEST, |program| program == "curl");
-        let others = ["nginx", "wrk", "iproute2", "openssl", "gcc", "libssl-dev", "prometheus"];
-        assert_eq!(wanted, [&others[..], &["systemd", "chromium-headless-shell", "valgrind"]].concat());
+        let others = ["nginx", "wrk", "iproute2", "openssl", "gcc", "libssl-dev", "android-libboringssl-dev"];
+        let tools = ["prometheus", "systemd", "chromium-headless-shell", "valgrind"];
+        assert_eq!(wanted, [&others[..], &tools].concat());
         let libraries = without_programs(BPF_CORE, |_| true);
         assert_eq!(libraries.len(), BPF_CORE.len());
     }

@@ -322,6 +322,23 @@ fn an_answer_is_over_whose_body_left_the_upstreams_socket_unseen() {
 }
 
 #[test]
+fn an_upload_that_left_the_clients_socket_unseen_hides_no_request_behind_it() {
+    let mut script = Script::new();
+    let client = script.accepts(1);
+    script.reads(1, client, "POST /orders HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n");
+    let upstream = script.connected(2, ORDERS);
+    script.writes(2, upstream, "POST /orders HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n123456789");
+    script.reads(9, upstream, answer(200, ""));
+    script.writes(9, client, answer(200, ""));
+    script.unseen_bytes = 9;
+    script.reads(20, client, get("/orders"));
+    script.unseen_bytes = 0;
+    asks_on(&mut script, 20, upstream, "/orders", 5);
+    script.writes(25, client, answer(200, "abc"));
+    assert_eq!(script.told(), ["orders: 200 x1, 33+41 bytes, 0+5=5 ms", "unobserved: unseen_bytes x1"]);
+}
+
+#[test]
 fn a_unix_upstream_is_known_by_its_path() {
     let mut script = Script::new();
     let client = script.accepts(1);
