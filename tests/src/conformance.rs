@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write as _};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
@@ -205,7 +205,9 @@ impl Bench<'_> {
     fn run(&mut self, case: &Case, drive: impl FnOnce(&Self) -> Result<()>) -> Result<Vec<Line>> {
         let before = self.agent.scrape()?;
         let not_idle = self.nginx.time_not_idle()?;
+        let began = Instant::now();
         let driven = drive(self);
+        let waited = if case.waits_for_disk { began.elapsed() } else { Duration::ZERO };
         let expected = self.logged + case.lines;
         let lines = self.nginx.log(expected).map(|lines| lines[self.logged..].to_vec());
         let _ = until("the agent has counted all", COUNTING_LIMIT, || {
@@ -213,7 +215,7 @@ impl Bench<'_> {
             let ended = finished(&grown) + grown.sum("observer_exchanges_unobserved_total");
             Ok((ended >= case.lines as f64).then_some(()))
         });
-        let longest_pass = self.nginx.time_not_idle()?.saturating_sub(not_idle);
+        let longest_pass = self.nginx.time_not_idle()?.saturating_sub(not_idle).max(waited);
         thread::sleep(FRESHNESS);
         let grown = self.agent.scrape()?.since(&before);
         // Whatever went wrong, the next case begins with the lines behind.

@@ -302,13 +302,14 @@ fn wanted_bodies(bench: &mut Bench<'_>) {
     bench.case(Case::undecidable("300 bytes, answered from the cache", UNDECIDED).statuses(&[200]), |bench| {
         exchange(bench, &cached(300))
     });
-    bench.case(Case::undecidable("300 bytes put by WebDAV", UNDECIDED).statuses(&[201]), |bench| {
+    bench.case(Case::undecidable("300 bytes put by WebDAV", UNDECIDED).statuses(&[201]).waits_for_disk(), |bench| {
         exchange(bench, &put(300))
     });
     for body_bytes in [9_000, 70_000, MIB] {
         let case = Case::inferred(format!("{body_bytes} bytes, answered from the cache"), READ);
         bench.case(case.statuses(&[200]), |bench| exchange(bench, &cached(body_bytes)));
-        bench.case(Case::inferred(format!("{body_bytes} bytes put by WebDAV"), READ).statuses(&[204]), |bench| {
+        let case = Case::inferred(format!("{body_bytes} bytes put by WebDAV"), READ).statuses(&[204]).waits_for_disk();
+        bench.case(case, |bench| {
             exchange(bench, &put(body_bytes))?;
             let length = std::fs::metadata(bench.nginx.files().join("static/new"))?.len();
             ensure!(length == body_bytes as u64, "{length} bytes were put");

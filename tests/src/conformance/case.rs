@@ -25,12 +25,20 @@ pub struct Case {
     pub(super) lines: usize,
     pub(super) statuses: Vec<u16>,
     pub(super) refused_from: usize,
+    pub(super) waits_for_disk: bool,
 }
 
 impl Case {
     /// A case that bytes tell, with one line in the log.
     pub fn visible(name: impl Into<String>) -> Self {
-        Self { name: name.into(), class: Class::Visible, lines: 1, statuses: Vec::new(), refused_from: usize::MAX }
+        Self {
+            name: name.into(),
+            class: Class::Visible,
+            lines: 1,
+            statuses: Vec::new(),
+            refused_from: usize::MAX,
+            waits_for_disk: false,
+        }
     }
 
     /// A case in which `rule` decides once, with one line in the log.
@@ -51,6 +59,13 @@ impl Case {
     /// So many lines in the log.
     pub fn lines(mut self, lines: usize) -> Self {
         self.lines = lines;
+        self
+    }
+
+    /// nginx writes a file within a pass of its event loop: how long it waited for the disk nothing tells, so the pass may
+    /// have lasted as long as the client waited.
+    pub fn waits_for_disk(mut self) -> Self {
+        self.waits_for_disk = true;
         self
     }
 
