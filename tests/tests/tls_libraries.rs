@@ -57,26 +57,25 @@ fn check_after(server: &Server, agent: &Agent, before: &Exposition) -> Result<()
     Ok(())
 }
 
-#[test]
-fn peeks_move_nothing_and_other_forms_of_reading_and_writing_count() -> Result<()> {
-    let _alone = alone()?;
-    let server = Server::start(Linked::Dynamically)?;
+/// The same, probed in each way.
+fn check_in_all_ways(server: &Server) -> Result<()> {
     for variables in WAYS {
         let agent = Agent::start_with(&[server.selector()], &["--count-unmatched"], variables)?;
-        check(&server, &agent).with_context(|| format!("{variables:?}; its stderr:\n{}", agent.stderr()))?;
+        check(server, &agent).with_context(|| format!("{variables:?}; its stderr:\n{}", agent.stderr()))?;
     }
     Ok(())
 }
 
 #[test]
+fn peeks_move_nothing_and_other_forms_of_reading_and_writing_count() -> Result<()> {
+    let _alone = alone()?;
+    check_in_all_ways(&Server::start(Linked::Dynamically)?)
+}
+
+#[test]
 fn openssl_inside_the_program_is_read_by_its_symbols() -> Result<()> {
     let _alone = alone()?;
-    let server = Server::start(Linked::Statically)?;
-    for variables in WAYS {
-        let agent = Agent::start_with(&[server.selector()], &["--count-unmatched"], variables)?;
-        check(&server, &agent).with_context(|| format!("{variables:?}; its stderr:\n{}", agent.stderr()))?;
-    }
-    Ok(())
+    check_in_all_ways(&Server::start(Linked::Statically)?)
 }
 
 /// Its record layer is another one: its functions are probed.
@@ -84,12 +83,7 @@ fn openssl_inside_the_program_is_read_by_its_symbols() -> Result<()> {
 fn boringssl_is_read_by_its_functions() -> Result<()> {
     let _alone = alone()?;
     for handling in [Handling::Accepting, Handling::Reading, Handling::Memory] {
-        let server = Server::start_with(Linked::Boring, handling)?;
-        for variables in WAYS {
-            let agent = Agent::start_with(&[server.selector()], &["--count-unmatched"], variables)?;
-            check(&server, &agent)
-                .with_context(|| format!("{handling:?}, {variables:?}; its stderr:\n{}", agent.stderr()))?;
-        }
+        check_in_all_ways(&Server::start_with(Linked::Boring, handling)?).with_context(|| format!("{handling:?}"))?;
     }
     Ok(())
 }
@@ -99,12 +93,8 @@ fn boringssl_is_read_by_its_functions() -> Result<()> {
 fn a_connection_without_a_call_that_makes_its_handshake_is_read_all_the_same() -> Result<()> {
     let _alone = alone()?;
     for handling in [Handling::Reading, Handling::Memory] {
-        let server = Server::start_with(Linked::Dynamically, handling)?;
-        for variables in WAYS {
-            let agent = Agent::start_with(&[server.selector()], &["--count-unmatched"], variables)?;
-            check(&server, &agent)
-                .with_context(|| format!("{handling:?}, {variables:?}; its stderr:\n{}", agent.stderr()))?;
-        }
+        check_in_all_ways(&Server::start_with(Linked::Dynamically, handling)?)
+            .with_context(|| format!("{handling:?}"))?;
     }
     Ok(())
 }

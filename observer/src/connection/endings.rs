@@ -3,8 +3,11 @@
 use observer_ebpf::limits::UNSENT_BYTES;
 
 use super::{Connection, Moment};
-use crate::event::{Data, Direction, Nanoseconds, Role};
+use crate::event::{Data, Direction, Nanoseconds, Remaining, Role};
 use crate::exchange::{Ending, Exchange, Unobserved};
+
+/// A socket that young may be on its way into the kernel's tables.
+const YOUNG_NS: Nanoseconds = 1_000_000_000;
 
 /// Bytes of a status line up to the status (RFC 9112, section 4).
 const STATUS_BYTES: usize = UNSENT_BYTES as usize;
@@ -46,6 +49,45 @@ fn unsent_status(data: &Data<'_>) -> Option<u16> {
 }
 
 impl Connection {
+    /// Whether the connection is gone, though nothing told of its end: two lists of the kernel's sockets lacked it. One
+    /// alone may: the kernel's tables change while they are listed.
+    pub fn is_gone(&mut self, remaining: &Remaining) -> bool {
+        let (first, last) = remaining.range;
+        let socket = self.opened.socket;
+        if self.opened.network != remaining.network || !(first..=last).contains(&socket) {
+            return false;
+        }
+        let is_young = self.opened.time_ns.saturating_add(YOUNG_NS) > remaining.time_ns;
+        let is_missing = !is_young && !self.is_reset && remaining.sockets.binary_search(&socket).is_err();
+        let was_missed = std::mem::replace(&mut self.is_missed, is_missing);
+        is_missing && was_missed
+    }
+
+    /// The record of its end was lost. Returns when it was heard of last.
+    pub fn vanish(&mut self, moments: &mut Vec<Moment>) -> Nanoseconds {
+        let last_ns = self.exchanges.back().map_or(self.opened.time_ns, Exchange::ended_ns);
+        if self.opened.role == Role::Client {
+            self.end_all(Ending::Lost(Unobserved::RecordsLost), moments);
+        }
+        last_ns.max(self.last_end_ns)
+    }
+
+    /// Whether the last call on it was the last of a client's exchange, and none is under way.
+    pub fn has_just_answered(&self) -> bool {
+        let is_over = match self.exchanges.back() {
+            None => self.last_end_ns == self.last_call_ns,
+            Some(held) => held.is_complete() && held.ended_ns() == self.last_call_ns,
+        };
+        self.opened.role == Role::Client && is_over
+    }
+
+    /// The process that had the connection ended.
+    pub fn process_ended(&mut self, moments: &mut Vec<Moment>) {
+        self.lose(Unobserved::ProcessEnded);
+        self.end_all(Ending::WithProcess, moments);
+        self.out_of_step = None;
+    }
+
     pub(super) fn end_of_stream(&mut self, direction: Direction, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
         if direction == Direction::Sent {
             return;

@@ -1,4 +1,5 @@
 mod clients;
+mod copies;
 mod enabled;
 mod encryption;
 mod gateways;
@@ -13,4 +14,5 @@ pub(crate) mod script;
 mod telling;
 mod today;
 mod unix;
+mod unseen;
 mod upstreams;

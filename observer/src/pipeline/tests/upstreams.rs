@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::script::{MS, ORDERS, Script, USERS, answer, get};
-use crate::event::{Direction, Endpoint, Event, Origin, Role, TcpState};
+use super::script::{ORDERS, Script, USERS, answer, get};
+use crate::event::{Direction, Endpoint, Origin, Role, TcpState};
 
 /// Asks on a new connection and takes the answer; the connection stays.
 fn asks(script: &mut Script, at: u64, upstream: &str, target: &str, took: u64) -> u64 {
@@ -12,7 +12,7 @@ fn asks(script: &mut Script, at: u64, upstream: &str, target: &str, took: u64) -
     socket
 }
 
-fn asks_on(script: &mut Script, at: u64, socket: u64, target: &str, took: u64) {
+pub fn asks_on(script: &mut Script, at: u64, socket: u64, target: &str, took: u64) {
     script.writes(at, socket, get(target));
     script.reads(at + took, socket, answer(200, "abc"));
 }
@@ -219,123 +219,6 @@ fn a_refused_connect_is_followed_by_its_own_retry() {
     asks(&mut script, 31, USERS, "/stripped/7", 10);
     script.writes(42, client, answer(200, ""));
     assert_eq!(script.told(), ["users: 200 x1, 35+38 bytes, 31+10=41 ms"]);
-}
-
-#[test]
-fn a_request_ends_with_the_last_of_its_copies() {
-    let mut script = Script::new();
-    let client = script.accepts(1);
-    script.reads(1, client, get("/orders/7"));
-    let asked = script.connected(1, ORDERS);
-    let copy = script.connected(1, USERS);
-    script.writes(2, asked, get("/orders/7"));
-    script.writes(2, copy, get("/copies"));
-    script.reads(5, asked, answer(200, ""));
-    script.writes(6, client, answer(200, ""));
-    assert!(script.told().is_empty());
-    script.reads(90, copy, answer(204, ""));
-    script.handle(&Event::Tick(100 * MS));
-    assert_eq!(script.told(), ["orders: 200 x1, 35+38 bytes, 85+4=89 ms"]);
-}
-
-/// The copy goes to a host that takes its time to accept.
-#[test]
-fn a_request_waits_for_a_copy_that_is_not_asked_for_yet() {
-    let mut script = Script::new();
-    let client = script.accepts(0);
-    script.reads(1, client, get("/orders"));
-    let asked = script.connected(1, ORDERS);
-    let copy = script.connects(1, USERS);
-    script.writes(2, asked, get("/orders"));
-    script.reads(3, asked, answer(200, "abc"));
-    script.writes(3, client, answer(200, "abc"));
-    script.turns(4, copy, TcpState::SynSent, TcpState::Established);
-    script.writes(4, copy, get("/copies"));
-    script.reads(101, copy, answer(204, ""));
-    script.handle(&Event::Tick(110 * MS));
-    assert_eq!(script.told(), ["orders: 200 x1, 33+41 bytes, 98+2=100 ms"]);
-    assert_eq!(script.value("observer_pairs_total{evidence=\"thread_order\"}"), Some(2));
-}
-
-#[test]
-fn a_request_ends_with_a_copy_whose_upstream_is_not_there() {
-    let mut script = Script::new();
-    let client = script.accepts(0);
-    script.reads(1, client, get("/orders"));
-    let asked = script.connected(1, ORDERS);
-    let copy = script.connects(1, USERS);
-    script.writes(2, asked, get("/orders"));
-    script.reads(3, asked, answer(200, "abc"));
-    script.writes(3, client, answer(200, "abc"));
-    script.refuses(40, copy);
-    script.handle(&Event::Tick(50 * MS));
-    assert_eq!(script.told(), ["orders: 200 x1, 33+41 bytes, 37+2=39 ms"]);
-}
-
-/// Its connect came right after another client's request was read, as that of a retry does.
-#[test]
-fn a_connect_that_turns_out_to_be_for_another_client_holds_nobody_up() {
-    let mut script = Script::new();
-    let (orders, users) = (script.accepts(0), script.accepts(0));
-    script.reads(1, users, get("/users/of-another"));
-    let gone = script.connects(1, USERS);
-    script.reads(2, orders, get("/orders"));
-    let asked = script.connected(2, ORDERS);
-    script.refuses(2, gone);
-    script.reads(3, orders, "");
-    let again = script.connects(3, USERS);
-    script.writes(3, asked, get("/orders"));
-    script.reads(4, asked, answer(200, "abc"));
-    script.writes(4, orders, answer(200, "abc"));
-    script.turns(60, again, TcpState::SynSent, TcpState::Established);
-    script.writes(60, again, get("/users/of-another"));
-    script.reads(90, again, answer(200, ""));
-    script.writes(90, users, answer(200, ""));
-    script.handle(&Event::Tick(100 * MS));
-    let expected = ["orders: 200 x1, 33+41 bytes, 0+2=2 ms", "users: 200 x1, 43+38 bytes, 2+87=89 ms"];
-    assert_eq!(script.told(), expected);
-}
-
-/// A proxy moves bodies by `splice`: the next read tells that bytes have left the socket meanwhile.
-#[test]
-fn an_answer_is_over_whose_body_left_the_upstreams_socket_unseen() {
-    const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n";
-    let mut script = Script::new();
-    let client = script.accepts(1);
-    script.reads(9, client, get("/orders"));
-    let upstream = script.connected(10, ORDERS);
-    for at in [10, 110, 210] {
-        if at > 10 {
-            script.reads(at - 1, client, get("/orders"));
-        }
-        script.writes(at, upstream, get("/orders"));
-        script.unseen_bytes = if at == 10 { 0 } else { 9 };
-        script.reads(at + 10, upstream, HEAD);
-        script.unseen_bytes = 0;
-        script.writes(at + 10, client, HEAD);
-        script.writes(at + 20, client, "123456789");
-        let count = at / 100 + 1;
-        assert_eq!(script.value("kong_http_status{code=\"200\",service=\"orders\"}"), Some(count));
-    }
-    assert_eq!(script.told(), ["orders: 200 x3, 99+141 bytes, 33+30=63 ms"]);
-    assert_eq!(script.value("observer_pairs_total{evidence=\"thread_order\"}"), Some(3));
-}
-
-#[test]
-fn an_upload_that_left_the_clients_socket_unseen_hides_no_request_behind_it() {
-    let mut script = Script::new();
-    let client = script.accepts(1);
-    script.reads(1, client, "POST /orders HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n");
-    let upstream = script.connected(2, ORDERS);
-    script.writes(2, upstream, "POST /orders HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n123456789");
-    script.reads(9, upstream, answer(200, ""));
-    script.writes(9, client, answer(200, ""));
-    script.unseen_bytes = 9;
-    script.reads(20, client, get("/orders"));
-    script.unseen_bytes = 0;
-    asks_on(&mut script, 20, upstream, "/orders", 5);
-    script.writes(25, client, answer(200, "abc"));
-    assert_eq!(script.told(), ["orders: 200 x1, 33+41 bytes, 0+5=5 ms", "unobserved: unseen_bytes x1"]);
 }
 
 #[test]
