@@ -45,6 +45,12 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     states::changed(&ctx)
 }
 
+/// The same, attached behind it: a packet that interrupts a run of the first must not find nobody there.
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn inet_sock_set_state_within(ctx: BtfTracePointContext) -> i32 {
+    states::changed_within(&ctx)
+}
+
 /// `trace_tcp_destroy_sock(sk)`, when nobody has the socket any more.
 #[btf_tracepoint(function = "tcp_destroy_sock")]
 pub fn tcp_destroy_sock(ctx: BtfTracePointContext) -> i32 {

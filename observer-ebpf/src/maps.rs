@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use observer_ebpf::{
     limits::{PROCESS_ENTRIES, PROCESSES_PER_ENTRY, RING_BYTES, TLS_CALLER_IDS, TLS_CONNECTIONS, WATCHED_NAMES},
-    tables::{Loss, Name, Offsets, ProcessEntry},
+    tables::{Loss, Name, Offsets, ProcessEntry, runs},
 };
 
 use crate::{
@@ -43,6 +43,10 @@ pub static NAMES: Array<Name> = Array::with_max_entries(WATCHED_NAMES, 0);
 /// Losses by reason.
 #[map]
 pub static LOSSES: PerCpuArray<u64> = PerCpuArray::with_max_entries(Loss::ALL.len() as u32, 0);
+
+/// Runs of the programs on changes of sockets' states, by [`runs`].
+#[map]
+pub static STATE_RUNS: PerCpuArray<u64> = PerCpuArray::with_max_entries(runs::ALL, 0);
 
 /// What is known of each socket, kept by the kernel at the socket and freed with it.
 #[btf_map]

@@ -3,12 +3,12 @@
 use aya_ebpf::programs::BtfTracePointContext;
 use observer_ebpf::{
     record::{StateChange, kind, role},
-    tables::{Loss, port, process},
+    tables::{Loss, port, process, runs},
 };
 
 use crate::{
     emit::{self, QUIETLY},
-    maps::{self, RECORDS, offset},
+    maps::{self, RECORDS, STATE_RUNS, offset},
     processes,
     sockets::{self, Sock, Socket},
     task::Task,
@@ -27,13 +27,50 @@ const TCP_LISTEN: u8 = 10;
 // include/net/sock.h
 const SHUTDOWN_MASK: u8 = 3;
 
-/// `inet_sock_set_state`. Only connect and listen happen in the task that called for them; the others may interrupt any.
+/// `inet_sock_set_state`.
 #[inline(always)]
 pub fn changed(ctx: &BtfTracePointContext) -> i32 {
+    set_running(1);
+    follow(ctx);
+    set_running(0);
+    0
+}
+
+/// The kernel leaves a program out within itself, and a packet may come in the midst of a connect or a close: its changes
+/// are followed here.
+#[inline(always)]
+pub fn changed_within(ctx: &BtfTracePointContext) -> i32 {
+    let (Some(is_running), Some(taken_over)) =
+        (STATE_RUNS.get_ptr_mut(runs::IS_RUNNING), STATE_RUNS.get_ptr_mut(runs::TAKEN_OVER))
+    else {
+        return 0;
+    };
+    // SAFETY: this processor's own.
+    unsafe {
+        if *is_running == 0 {
+            return 0;
+        }
+        *taken_over += 1;
+    }
+    follow(ctx);
+    0
+}
+
+#[inline(always)]
+fn set_running(value: u64) {
+    if let Some(is_running) = STATE_RUNS.get_ptr_mut(runs::IS_RUNNING) {
+        // SAFETY: this processor's own; volatile, for who interrupts.
+        unsafe { is_running.write_volatile(value) };
+    }
+}
+
+/// Only connect and listen happen in the task that called for them; the others may interrupt any.
+#[inline(always)]
+fn follow(ctx: &BtfTracePointContext) {
     let sk: Sock = ctx.arg::<*const core::ffi::c_void>(0);
     let (old, new) = (ctx.arg::<i32>(1) as u8, ctx.arg::<i32>(2) as u8);
     if !sockets::is_tcp(sk) {
-        return 0;
+        return;
     }
     match (old, new) {
         (_, TCP_SYN_SENT) => connecting(ctx, sk),
@@ -54,7 +91,6 @@ pub fn changed(ctx: &BtfTracePointContext) -> i32 {
             }
         }
     }
-    0
 }
 
 /// What had arrived on a connection before its peer reset it can still be read: it is over when the watched process has

@@ -145,6 +145,16 @@ pub struct Offsets {
     pub shutdown: u32,
 }
 
+/// What a processor keeps of the runs of the programs on changes of sockets' states; indexes.
+pub mod runs {
+    /// The first program is in the midst of a run: what comes now, it is left out of.
+    pub const IS_RUNNING: u32 = 0;
+    /// How many changes the second program has followed in its place.
+    pub const TAKEN_OVER: u32 = 1;
+    /// How many there are.
+    pub const ALL: u32 = 2;
+}
+
 /// Reasons for which the kernel part counts a loss; the index into its counters.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,7 +173,7 @@ pub enum Loss {
     CompatCall = 5,
     /// A TLS library moved plaintext of a connection whose socket was never seen inside its calls.
     TlsSocketUnknown = 6,
-    /// A program was not run, as one is not within itself; counted by the kernel, not here.
+    /// A program was not run, as one is not within itself, and none in its place; counted by the kernel, not here.
     ProgramMissed = 7,
 }
 

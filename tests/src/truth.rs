@@ -97,11 +97,6 @@ impl Witness {
         self.address
     }
 
-    /// Forgets what it was asked so far.
-    pub fn forget(&self) {
-        lock(&self.shared.asked).clear();
-    }
-
     /// Compares with what the agent makes of the recording. `clients`: each request's number by its place.
     /// `is_proxied` tells by its path whether an upstream exchange was to answer the request itself.
     pub fn judge(

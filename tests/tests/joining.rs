@@ -180,7 +180,26 @@ fn prove(way: &Way<'_>) -> Result<()> {
     Ok(())
 }
 
+/// As often as it takes for a whole recording, each time with a new gateway: the witness numbers the requests on a
+/// connection from its beginning.
 fn run(way: &Way<'_>, workers: usize, sign: Sign) -> Result<Score> {
+    let mut losses = Vec::new();
+    for _ in 0..ATTEMPTS {
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("events");
+        let (witness, clients) = record_all(way, workers, sign, &file)?;
+        if let Some(kept) = std::env::var_os(KEEP) {
+            fs::copy(&file, PathBuf::from(kept).join(format!("{}-{workers}-{sign:?}", way.name)))?;
+        }
+        match loss(&file)? {
+            None => return witness.judge(&file, &clients, way.is_proxied),
+            Some(loss) => losses.push(loss),
+        }
+    }
+    bail!("{ATTEMPTS} recordings are not whole: {}", losses.join("; "))
+}
+
+fn record_all(way: &Way<'_>, workers: usize, sign: Sign, file: &Path) -> Result<(Witness, HashMap<Place, u64>)> {
     let witness = Witness::start(sign != Sign::Answers)?;
     let probed = Upstream::ipv4()?;
     let config =
@@ -193,19 +212,8 @@ fn run(way: &Way<'_>, workers: usize, sign: Sign) -> Result<Score> {
         Sign::Answers | Sign::Nothing | Sign::Requests => config,
     };
     let nginx = (way.configure)(config, witness.address())?.start()?;
-    let folder = tempfile::tempdir()?;
-    for attempt in 0..ATTEMPTS {
-        let file = folder.path().join(format!("events-{attempt}"));
-        witness.forget();
-        let clients = record(&nginx, &file, || drive(&nginx, way.uploads, sign))?;
-        if let Some(kept) = std::env::var_os(KEEP) {
-            fs::copy(&file, PathBuf::from(kept).join(format!("{}-{workers}-{sign:?}", way.name)))?;
-        }
-        if is_whole(&file)? {
-            return witness.judge(&file, &clients, way.is_proxied);
-        }
-    }
-    bail!("{ATTEMPTS} recordings are not whole: the host is too busy for {CLIENTS} clients and a recorder")
+    let clients = record(&nginx, file, || drive(&nginx, way.uploads, sign))?;
+    Ok((witness, clients))
 }
 
 fn record<T>(nginx: &Nginx, file: &Path, traffic: impl FnOnce() -> Result<T>) -> Result<T> {
@@ -224,12 +232,16 @@ fn record<T>(nginx: &Nginx, file: &Path, traffic: impl FnOnce() -> Result<T>) ->
     Ok(driven)
 }
 
-/// Whether the kernel part could deliver everything.
-fn is_whole(file: &Path) -> Result<bool> {
+/// What the kernel part could not deliver.
+fn loss(file: &Path) -> Result<Option<String>> {
     let finished = agent::run(&["replay", file.to_str().context("path")?])?;
     let told = Exposition::parse(&finished.stdout)?;
     let begun = told.sum("observer_exchanges_begun_total");
-    Ok(told.sum("observer_capture_lost_total") == 0.0 && begun >= (CLIENTS * REQUESTS) as f64)
+    if told.sum("observer_capture_lost_total") == 0.0 && begun >= (CLIENTS * REQUESTS) as f64 {
+        return Ok(None);
+    }
+    let lost = finished.stdout.lines().filter(|line| line.starts_with("observer_capture_lost_total{"));
+    Ok(Some(format!("{begun} exchanges begun, {}", lost.collect::<Vec<_>>().join(", "))))
 }
 
 /// Sends all requests, each client one after the other. Gives their numbers by their places.

@@ -59,7 +59,7 @@ impl Capture {
         let logger = EbpfLogger::init(&mut programs).ok();
         probes::attach(&mut programs)
             .context("cannot attach to the kernel's tracepoints; `observer check` says why")?;
-        let misses = Misses::of(&programs)?;
+        let misses = Misses::of(&mut programs)?;
         let (namespaces, prober) = (Vec::new(), Prober::new(functions));
         Ok(Capture { selection, tables, misses, ring, namespaces, logger, prober, pace: Pace::default(), programs })
     }

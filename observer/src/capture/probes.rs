@@ -14,16 +14,27 @@ use super::functions::Functions;
 use super::offsets;
 use crate::host;
 
-/// The programs, each named as the tracepoint it sits on; in the order in which they are attached.
-const PROGRAMS: [&str; 7] = [
-    "sched_process_exit",
-    "sched_process_exec",
-    "sched_process_fork",
-    "tcp_destroy_sock",
-    "inet_sock_set_state",
-    "sock_send_length",
-    "sock_recv_length",
+/// A program at a tracepoint.
+struct AtTracepoint {
+    name: &'static str,
+    tracepoint: &'static str,
+}
+
+/// In the order in which they are attached, which is that in which those of one tracepoint run.
+const PROGRAMS: [AtTracepoint; 8] = [
+    named_as("sched_process_exit"),
+    named_as("sched_process_exec"),
+    named_as("sched_process_fork"),
+    named_as("tcp_destroy_sock"),
+    named_as("inet_sock_set_state"),
+    AtTracepoint { name: "inet_sock_set_state_within", tracepoint: "inet_sock_set_state" },
+    named_as("sock_send_length"),
+    named_as("sock_recv_length"),
 ];
+
+const fn named_as(tracepoint: &'static str) -> AtTracepoint {
+    AtTracepoint { name: tracepoint, tracepoint }
+}
 
 /// For tests of what becomes of losses: another size of the ring than `observer_ebpf::limits::RING_BYTES`.
 const RING_BYTES_VARIABLE: &str = "OBSERVER_TEST_RING_BYTES";
@@ -102,10 +113,12 @@ fn load_programs(programs: &mut Ebpf, btf: &Btf) -> Result<()> {
     thread::scope(|scope| {
         let mut loads = Vec::new();
         for (name, program) in programs.programs_mut() {
-            let Some(name) = PROGRAMS.into_iter().find(|known| *known == name) else { continue };
+            let Some(AtTracepoint { name, tracepoint }) = PROGRAMS.into_iter().find(|known| known.name == name) else {
+                continue;
+            };
             loads.push(scope.spawn(move || {
                 let program: &mut BtfTracePoint = program.try_into()?;
-                program.load(name, btf).map_err(|error| refusal(name, error))
+                program.load(tracepoint, btf).map_err(|error| refusal(name, error))
             }));
         }
         loads.into_iter().try_for_each(joined)
@@ -126,8 +139,8 @@ fn ring_bytes() -> Result<Option<u32>> {
 
 /// Attaches all programs but those in TLS libraries.
 pub fn attach(programs: &mut Ebpf) -> Result<()> {
-    for name in PROGRAMS {
-        program(programs, name)?.attach().with_context(|| format!("tracepoint {name}"))?;
+    for AtTracepoint { name, tracepoint } in PROGRAMS {
+        program(programs, name)?.attach().with_context(|| format!("tracepoint {tracepoint}"))?;
     }
     Ok(())
 }
