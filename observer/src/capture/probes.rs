@@ -7,7 +7,8 @@ use std::thread::{self, ScopedJoinHandle};
 
 use anyhow::{Context, Result};
 use aya::programs::{BtfTracePoint, ProgramError};
-use aya::{Btf, Ebpf, EbpfLoader};
+use aya::{Btf, BtfError, Ebpf, EbpfLoader};
+use nix::sys::utsname::uname;
 
 use super::abi::{self, OffsetWords};
 use super::functions::Functions;
@@ -56,6 +57,17 @@ pub enum LoadError {
          (`observer check` lists all that it needs)"
     )]
     NotPermitted,
+    /// Older than the tracepoints on sockets.
+    #[error(
+        "this kernel ({release}) has no tracepoint {program}; boot Linux 6.3 or later (`observer check` lists all that is \
+         missing here)"
+    )]
+    NoTracepoint {
+        /// Its name, which is the program's.
+        program: &'static str,
+        /// The kernel's version as `uname -r` prints it.
+        release: String,
+    },
     /// The verifier's word.
     #[error("the kernel refuses the program {program}; report this with the output of `observer check`: {reason}")]
     Refused {
@@ -152,8 +164,13 @@ fn program<'a>(programs: &'a mut Ebpf, name: &str) -> Result<&'a mut BtfTracePoi
 
 fn refusal(program: &'static str, error: ProgramError) -> anyhow::Error {
     const LINES: usize = 6;
-    let ProgramError::LoadError { io_error, verifier_log } = &error else {
-        return anyhow::Error::from(error).context(format!("program {program}"));
+    let (io_error, verifier_log) = match &error {
+        ProgramError::LoadError { io_error, verifier_log } => (io_error, verifier_log),
+        ProgramError::Btf(BtfError::UnknownBtfTypeName { .. }) => {
+            let release = uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
+            return LoadError::NoTracepoint { program, release }.into();
+        }
+        _ => return anyhow::Error::from(error).context(format!("program {program}")),
     };
     let log = verifier_log.to_string();
     if log.trim().is_empty() && io_error.kind() == io::ErrorKind::PermissionDenied {
@@ -170,4 +187,18 @@ fn is_denied(error: &(dyn Error + 'static)) -> bool {
         error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
     };
     is_it(error) || error.source().is_some_and(is_denied)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_without_the_tracepoints_on_sockets_is_told_to_be_too_old() {
+        let type_name = "btf_trace_sock_recv_length".to_owned();
+        let told = refusal("sock_recv_length", BtfError::UnknownBtfTypeName { type_name }.into()).to_string();
+        let running = uname().unwrap().release().to_string_lossy().into_owned();
+        assert!(told.starts_with(&format!("this kernel ({running}) has no tracepoint sock_recv_length")), "{told}");
+        assert!(told.contains("boot Linux 6.3 or later"), "{told}");
+    }
 }
