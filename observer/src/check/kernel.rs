@@ -37,11 +37,11 @@ pub(super) fn release_row(release: &str, version: Option<Version>) -> Row {
 
 pub(super) fn machine_row(machine: &str) -> Row {
     match machine {
-        "x86_64" => Row::ok("architecture", machine),
+        "x86_64" | "aarch64" => Row::ok("architecture", machine),
         _ => Row::missing(
             "architecture",
             machine,
-            "run on x86_64: where a system call keeps its arguments is known for that only",
+            "run on x86_64 or aarch64: where a system call keeps its arguments is known for those only",
         ),
     }
 }
