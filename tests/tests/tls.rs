@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use encrypted::{check, exchange, gateway};
 use nix::sys::signal::Signal;
+use observer_tests::agent::SINGLE_PROBES_VARIABLE;
 use observer_tests::compare::{Scope, compare};
 use observer_tests::conformance::check_identity;
 use observer_tests::exposition::Exposition;
@@ -21,6 +22,9 @@ use observer_tests::wait::{PATIENCE, alone, until_true};
 use observer_tests::{Agent, Client, Request, Upstream, totals};
 
 const LIBRARIES: &str = "/usr/lib/x86_64-linux-gnu";
+
+/// One link for all places of a library, and an event for each as before Linux 6.11.
+const WAYS: [&[(&str, &str)]; 2] = [&[], &[(SINGLE_PROBES_VARIABLE, "1")]];
 
 #[test]
 fn connections_open_before_the_agent_are_met_in_the_middle() -> Result<()> {
@@ -86,14 +90,16 @@ fn plaintext_that_the_library_had_before_the_agent_came_is_taken_for_nobody_else
 fn workers_of_a_reload_are_followed() -> Result<()> {
     let _alone = alone()?;
     let upstream = Upstream::ipv4()?;
-    let nginx = gateway(&upstream)?.workers(3).start()?;
-    let agent = Agent::watching(&[nginx.selector()])?;
-    for round in 0..3 {
-        for _ in 0..10 {
-            exchange(&nginx, "bytes/2000")?;
+    for variables in WAYS {
+        let nginx = gateway(&upstream)?.workers(3).start()?;
+        let agent = Agent::start_with(&[nginx.selector()], &[], variables)?;
+        for round in 0..3 {
+            for _ in 0..10 {
+                exchange(&nginx, "bytes/2000")?;
+            }
+            check(&agent, &nginx, 0..10 * (round + 1)).with_context(|| format!("{variables:?}"))?;
+            nginx.reload()?;
         }
-        check(&agent, &nginx, 0..10 * (round + 1))?;
-        nginx.reload()?;
     }
     Ok(())
 }
@@ -132,6 +138,10 @@ fn a_gateway_that_starts_later_is_read_once_its_probes_are_there() -> Result<()>
 #[test]
 fn a_library_replaced_on_disk_is_read_where_it_is_mapped() -> Result<()> {
     let _alone = alone()?;
+    WAYS.iter().try_for_each(|variables| replaced(variables).with_context(|| format!("{variables:?}")))
+}
+
+fn replaced(variables: &[(&str, &str)]) -> Result<()> {
     let folder = tempfile::tempdir()?;
     for name in ["libssl.so.3", "libcrypto.so.3"] {
         fs::copy(Path::new(LIBRARIES).join(name), folder.path().join(name))?;
@@ -149,7 +159,7 @@ fn a_library_replaced_on_disk_is_read_where_it_is_mapped() -> Result<()> {
     let maps = fs::read_to_string(format!("/proc/{}/maps", nginx.pid()))?;
     ensure!(maps.contains("libssl.so.3 (deleted)"), "the mapped library is still there");
 
-    let agent = Agent::watching(&[nginx.selector()])?;
+    let agent = Agent::start_with(&[nginx.selector()], &[], variables)?;
     exchange(&nginx, "bytes/1000")?;
     replace()?;
     exchange(&nginx, "bytes/2000")?;
@@ -162,11 +172,15 @@ fn a_library_replaced_on_disk_is_read_where_it_is_mapped() -> Result<()> {
 /// what it did then is told, each connection has one request.
 #[test]
 fn twenty_reloads_within_two_seconds_lose_nothing() -> Result<()> {
-    const CLIENTS: usize = 6;
     let _alone = alone()?;
+    WAYS.iter().try_for_each(|variables| twenty_reloads(variables).with_context(|| format!("{variables:?}")))
+}
+
+fn twenty_reloads(variables: &[(&str, &str)]) -> Result<()> {
+    const CLIENTS: usize = 6;
     let upstream = Upstream::ipv4()?;
     let nginx = gateway(&upstream)?.workers(2).start()?;
-    let agent = Agent::watching(&[nginx.selector()])?;
+    let agent = Agent::start_with(&[nginx.selector()], &[], variables)?;
     let slow = Kept::start(nginx.address(), &Request::post("/alpha/delay/300/echo", 9_000).close(), CLIENTS);
     let short = Kept::start(nginx.address(), &Request::get("/alpha/bytes/300").close(), CLIENTS);
     for _ in 0..20 {
