@@ -2,6 +2,8 @@
 
 mod attempt;
 
+use std::sync::Arc;
+
 use crate::event::{Cookie, Nanoseconds};
 use crate::http::head::Head;
 use crate::pairing::{Fingerprint, Keys};
@@ -65,7 +67,7 @@ pub struct BodyReads {
 #[derive(Clone, Debug, Default)]
 pub struct Message {
     /// Its head, once complete.
-    pub head: Option<Box<Head>>,
+    pub head: Option<Arc<Head>>,
     /// Bytes so far: head, framing and body.
     pub bytes: u64,
     /// Bytes of its heads.
@@ -203,7 +205,7 @@ impl Exchange {
 
     /// Whether an upstream that was asked for it, or is to be asked for a copy of it, has not answered in full.
     pub fn has_attempt_under_way(&self) -> bool {
-        let is_held_for = |attempt: &Attempt| attempt.path.is_some() || attempt.is_beside;
+        let is_held_for = |attempt: &Attempt| attempt.is_asked() || attempt.is_beside;
         let is_open = |attempt: &&Attempt| is_held_for(attempt) && attempt.ended_ns.is_none();
         self.attempts.iter().filter(is_open).any(|attempt| !self.has_all_of(attempt))
     }

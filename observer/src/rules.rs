@@ -136,7 +136,7 @@ pub fn is_try(exchange: &Exchange, index: usize) -> bool {
     let attempt = &exchange.attempts[index];
     let is_answered = |at: Nanoseconds| exchange.response.head_ns.is_some_and(|answered| answered < at);
     // A connect under way was held to be this exchange's by the thread's order alone.
-    let is_asked = attempt.path.is_some() || attempt.ended_ns.is_some();
+    let is_asked = attempt.is_asked() || attempt.ended_ns.is_some();
     is_asked && !is_answered(attempt.began_ns) && !is_copy(exchange, index) && !is_leave(exchange, index)
 }
 
@@ -175,10 +175,8 @@ fn is_leave(exchange: &Exchange, index: usize) -> bool {
 /// The answer is of another length, and was asked for at another place.
 fn is_answered_otherwise(exchange: &Exchange, attempt: &Attempt) -> bool {
     let (Some(request), Some(response)) = (&exchange.request.head, &exchange.response.head) else { return false };
-    let is_elsewhere = attempt
-        .path
-        .as_deref()
-        .is_some_and(|path| !request.path().ends_with(&**path) && !path.ends_with(request.path()));
+    let is_elsewhere =
+        attempt.path().is_some_and(|path| !request.path().ends_with(path) && !path.ends_with(request.path()));
     is_elsewhere && request.method() != "HEAD" && response.content_length != attempt.answer.content_length
 }
 

@@ -155,6 +155,8 @@ fn inferred(rule: Rule, exchange: &Exchange) -> Verdict {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::event::Endpoint;
     use crate::exchange::{Attempt, ExchangeId};
@@ -162,7 +164,7 @@ mod tests {
 
     fn exchange(request: Option<&str>, response: Option<&str>) -> Exchange {
         let mut exchange = Exchange::new(ExchangeId { socket: 1, number: 0 }, 0);
-        let parse = |side, text: &str| Some(Box::new(Head::parse(side, text.as_bytes()).unwrap()));
+        let parse = |side, text: &str| Some(Arc::new(Head::parse(side, text.as_bytes()).unwrap()));
         exchange.request.head = request.and_then(|text| parse(Side::Request, text));
         exchange.response.head = response.and_then(|text| parse(Side::Response, text));
         exchange
@@ -208,7 +210,7 @@ mod tests {
         unsent.response.is_unsent = true;
         assert_eq!(Verdict::of(&unsent, Ending::ByPeer), Verdict::Unobserved(Unobserved::NotSampled));
         unsent.attempts.push(attempt());
-        unsent.attempts[0].path = Some(Box::<str>::from("/").into());
+        unsent.attempts[0].asked = unsent.request.head.clone();
         unsent.attempts[0].answer.status = 203;
         assert_eq!(Verdict::of(&unsent, Ending::ByPeer), counted(203, Some(Rule::Unsent)));
     }
@@ -235,7 +237,7 @@ mod tests {
         withheld.request.is_complete = true;
         withheld.attempts.push(attempt());
         assert_eq!(Verdict::of(&withheld, Ending::ByGateway), Verdict::Unobserved(Unobserved::OutOfStep));
-        withheld.attempts[0].path = Some(Box::<str>::from("/").into());
+        withheld.attempts[0].asked = withheld.request.head.clone();
         withheld.attempts[0].answer.status = 203;
         assert_eq!(Verdict::of(&withheld, Ending::ByGateway), counted(203, Some(Rule::Withheld)));
     }

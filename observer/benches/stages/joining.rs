@@ -1,6 +1,7 @@
 //! Whose an upstream request is: the thread's own client's, or one of many that wait for the same.
 
 use std::hint::black_box;
+use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion};
 use observer::exchange::{Exchange, ExchangeId};
@@ -36,7 +37,7 @@ pub fn bench(criterion: &mut Criterion) {
 /// All of them ask for the same.
 fn client(number: u64) -> Exchange {
     let mut exchange = Exchange::new(ExchangeId { socket: 1, number }, 0);
-    exchange.request.head = Some(Box::new(head("GET /shop/orders/17 HTTP/1.1\r\nHost: shop.example.com\r\n\r\n")));
+    exchange.request.head = Some(Arc::new(head("GET /shop/orders/17 HTTP/1.1\r\nHost: shop.example.com\r\n\r\n")));
     exchange.request.is_complete = true;
     exchange
 }

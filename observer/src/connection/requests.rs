@@ -1,6 +1,7 @@
 //! Requests as they come.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use super::{Connection, Moment, OPEN_MAX, Piece};
 use crate::event::{Nanoseconds, Role};
@@ -96,7 +97,7 @@ impl Connection {
         }
     }
 
-    fn request_head(&mut self, head: Box<Head>, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
+    fn request_head(&mut self, head: Arc<Head>, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
         let Some(open) = self.exchanges.back_mut() else { return };
         let framing = head.request_framing();
         if head.is_simple() {

@@ -1,5 +1,7 @@
 //! Responses as they come.
 
+use std::sync::Arc;
+
 use super::{Connection, Moment, Piece};
 use crate::event::{Nanoseconds, Role};
 use crate::exchange::{Ending, Unobserved};
@@ -50,7 +52,7 @@ impl Connection {
         }
     }
 
-    fn response_head(&mut self, number: u64, head: Box<Head>, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
+    fn response_head(&mut self, number: u64, head: Arc<Head>, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
         let is_end_known = !self.requests.may_have_ended();
         let Some(open) = self.exchange_mut(number) else { return };
         let framing = match head.response_framing(open.method()) {

@@ -1,9 +1,10 @@
 //! An upstream exchange as a client's exchange sees it.
 
-use zeroize::Zeroizing;
+use std::sync::Arc;
 
 use super::ExchangeId;
 use crate::event::{Endpoint, Nanoseconds};
+use crate::http::head::Head;
 use crate::pairing::{Evidence, Fingerprint};
 
 /// One upstream exchange, from the client exchange's point of view.
@@ -19,10 +20,8 @@ pub struct Attempt {
     pub began_ns: Nanoseconds,
     /// The connection closed or the exchange ended.
     pub ended_ns: Option<Nanoseconds>,
-    /// The upstream request's host; wiped with the exchange, as its head is.
-    pub host: Option<Zeroizing<Box<str>>>,
-    /// The upstream request's path; wiped likewise.
-    pub path: Option<Zeroizing<Box<str>>>,
+    /// The upstream request's head, once it was asked.
+    pub asked: Option<Arc<Head>>,
     /// The upstream's answer, as far as it has come.
     pub answer: Answer,
     /// It is a connect that was begun while another upstream was awaited: a copy's, if it is this exchange's at all.
@@ -102,8 +101,7 @@ impl Attempt {
             peer,
             began_ns,
             ended_ns: None,
-            host: None,
-            path: None,
+            asked: None,
             answer: Answer::default(),
             is_beside: false,
             evidence: Evidence::default(),
@@ -115,9 +113,24 @@ impl Attempt {
         }
     }
 
+    /// Whether it was asked: else it is a connect, so far.
+    pub fn is_asked(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    /// The upstream request's host, once it was asked.
+    pub fn host(&self) -> Option<&str> {
+        self.asked.as_deref()?.host()
+    }
+
+    /// The upstream request's path, once it was asked.
+    pub fn path(&self) -> Option<&str> {
+        Some(self.asked.as_deref()?.path())
+    }
+
     /// Whether it was asked, and its answer has not begun.
     pub fn is_unanswered(&self) -> bool {
-        self.path.is_some() && self.answer.header_ns.is_none() && self.ended_ns.is_none()
+        self.is_asked() && self.answer.header_ns.is_none() && self.ended_ns.is_none()
     }
 
     /// Whether it is over without an answer.

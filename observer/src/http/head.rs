@@ -34,7 +34,9 @@ pub struct Malformed(#[from] httparse::Error);
 /// A message's head.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
+    /// Empty for a response without ids: of one nothing else is asked that the fields below do not have.
     text: Text,
+    bytes: u32,
     method: Place,
     target: Place,
     host: Place,
@@ -177,12 +179,12 @@ impl Head {
         self.text_at(self.forwarded_prefix)
     }
 
-    /// The first header field of this name, whatever its case.
+    /// The first header field of this name, whatever its case; of a request.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.fields(name).find_map(|value| std::str::from_utf8(value).ok())
     }
 
-    /// The values of all header fields of this name, whatever its case.
+    /// The values of all header fields of this name, whatever its case; of a request.
     pub fn fields<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
         self.lines().skip(1).filter_map(move |line| {
             let colon = memchr::memchr(b':', line)?;
@@ -191,13 +193,13 @@ impl Head {
         })
     }
 
-    /// The lines, the start line first, without their ends and without the blank one.
+    /// The lines, the start line first, without their ends and without the blank one; of a request.
     pub fn lines(&self) -> impl Iterator<Item = &[u8]> {
         let lines = self.text.bytes().split(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
         lines.filter(|line| !line.is_empty())
     }
 
-    /// The lines with their ends, the blank one included.
+    /// The lines with their ends, the blank one included; of a request.
     pub fn raw_lines(&self) -> impl Iterator<Item = &[u8]> {
         self.text.bytes().split_inclusive(|&byte| byte == b'\n')
     }
@@ -209,7 +211,7 @@ impl Head {
 
     /// Bytes of the head, its blank line included.
     pub fn bytes(&self) -> u64 {
-        self.text.bytes().len() as u64
+        self.bytes.into()
     }
 
     /// The body of a request.

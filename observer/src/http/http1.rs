@@ -8,6 +8,8 @@ mod input;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use zeroize::Zeroizing;
 
 use super::head::{self, Framing, Head, Side};
@@ -28,7 +30,7 @@ pub enum Part {
     /// A message begins.
     Begin,
     /// A head is complete. The reader waits for [`Reader::begin_body`].
-    Head(Box<Head>),
+    Head(Arc<Head>),
     /// A message is complete.
     End,
     /// What should be a head is none. Nothing more is read until [`Reader::restart`].
@@ -338,7 +340,7 @@ impl Reader {
 
     fn give_out(&mut self, head: Head) -> Part {
         self.state = State::Decide;
-        Part::Head(Box::new(head))
+        Part::Head(Arc::new(head))
     }
 
     fn length(&mut self, left: u64, input: &mut Input<'_>) -> Option<Part> {

@@ -94,7 +94,7 @@ fn has_many_beside(exchange: &Exchange) -> bool {
 /// before. `is_told`: an id in the response names the attempt.
 pub(super) fn is_passed_on(attempt: &Attempt, client: &Exchange, is_told: bool) -> bool {
     let Some(request) = client.request.head.as_deref() else { return false };
-    let path = attempt.path.as_deref().map_or(0, |path| path_points(request.path(), path));
+    let path = attempt.path().map_or(0, |path| path_points(request.path(), path));
     let back = match (&attempt.answer.fingerprint, client.fingerprint()) {
         (Some(upstream), Some(client)) => upstream.points(&client),
         (None, Some(_)) if attempt.ended_ns.is_none() => return is_told,

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use super::*;
 use crate::event::Endpoint;
 use crate::exchange::Attempt;
@@ -9,7 +11,7 @@ fn head(text: &str) -> Head {
 
 fn exchange(number: u64, text: &str) -> Exchange {
     let mut exchange = Exchange::new(ExchangeId { socket: 1, number }, 0);
-    exchange.request.head = Some(Box::new(head(text)));
+    exchange.request.head = Some(Arc::new(head(text)));
     exchange.request.is_complete = true;
     exchange
 }
@@ -74,7 +76,7 @@ fn a_request_id_beats_all_else() {
 fn an_answered_exchange_is_no_candidate() {
     let mut open = [exchange(0, "GET /a HTTP/1.1\r\n\r\n")];
     let response = Head::parse(Side::Response, b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
-    open[0].response.head = Some(Box::new(response));
+    open[0].response.head = Some(Arc::new(response));
     assert_eq!(choose(&open, Some(0), "GET /a HTTP/1.1\r\n\r\n"), None);
 }
 
@@ -180,11 +182,11 @@ fn a_request_whose_upstream_was_refused_is_asked_for_again() {
 
 #[test]
 fn behind_an_upstream_that_failed_an_error_is_its_clients_and_another_answer_is_not() {
-    let failed = Attempt { path: Some(Box::<str>::from("/a").into()), ended_ns: Some(4), ..attempt() };
+    let failed = Attempt { asked: Some(Arc::new(head("GET /a HTTP/1.1\r\n\r\n"))), ended_ns: Some(4), ..attempt() };
     let answered = |target: &str, status: u16| {
         let mut exchange = exchange(0, &format!("GET {target} HTTP/1.1\r\n\r\n"));
         let head = format!("HTTP/1.1 {status} x\r\nContent-Length: 5\r\n\r\n");
-        exchange.response.head = Some(Box::new(Head::parse(Side::Response, head.as_bytes()).unwrap()));
+        exchange.response.head = Some(Arc::new(Head::parse(Side::Response, head.as_bytes()).unwrap()));
         Pairing::is_passed_on(&failed, &exchange, false)
     };
     assert!(answered("/a", 502) && answered("/rewritten", 502));
@@ -196,12 +198,12 @@ fn behind_an_upstream_that_failed_an_error_is_its_clients_and_another_answer_is_
 fn is_passed_on(answer: &str, response: &str, path: &str) -> bool {
     let respond = |text: &str| {
         let mut exchange = exchange(0, "GET /a HTTP/1.1\r\n\r\n");
-        exchange.response.head = Some(Box::new(Head::parse(Side::Response, text.as_bytes()).unwrap()));
+        exchange.response.head = Some(Arc::new(Head::parse(Side::Response, text.as_bytes()).unwrap()));
         exchange.response.head_ns = Some(5);
         exchange
     };
     let mut attempt = attempt();
-    attempt.path = Some(Box::<str>::from(path).into());
+    attempt.asked = Some(Arc::new(head(&format!("GET {path} HTTP/1.1\r\n\r\n"))));
     attempt.answer = respond(answer).answer();
     Pairing::is_passed_on(&attempt, &respond(response), false)
 }

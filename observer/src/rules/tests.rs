@@ -1,13 +1,15 @@
+use std::sync::Arc;
+
 use super::*;
 use crate::exchange::{BodyReads, ExchangeId};
 use crate::http::head::Side;
 
 fn answered(request: &str, response: &str) -> Exchange {
     let mut exchange = Exchange::new(ExchangeId { socket: 1, number: 0 }, 0);
-    exchange.request.head = Some(Box::new(Head::parse(Side::Request, request.as_bytes()).unwrap()));
+    exchange.request.head = Some(Arc::new(Head::parse(Side::Request, request.as_bytes()).unwrap()));
     exchange.request.head_bytes = request.len() as u64;
     exchange.request.bytes = request.len() as u64;
-    exchange.response.head = Some(Box::new(Head::parse(Side::Response, response.as_bytes()).unwrap()));
+    exchange.response.head = Some(Arc::new(Head::parse(Side::Response, response.as_bytes()).unwrap()));
     exchange
 }
 
@@ -147,7 +149,7 @@ fn attempt(path: &str, began_ns: u64, ended_ns: u64, status: u16) -> Attempt {
     let id = ExchangeId { socket: 2, number: began_ns };
     Attempt {
         ended_ns: Some(ended_ns),
-        path: Some(Box::<str>::from(path).into()),
+        asked: Some(Arc::new(Head::parse(Side::Request, format!("GET {path} HTTP/1.1\r\n\r\n").as_bytes()).unwrap())),
         answer: crate::exchange::Answer { header_ns, status, content_length: Some(10), ..Default::default() },
         ..Attempt::new(id, crate::event::Endpoint::Ip("10.0.0.9:80".parse().unwrap()), began_ns)
     }

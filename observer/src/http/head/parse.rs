@@ -28,7 +28,10 @@ impl Head {
             }
             StartLine::Response { status, minor } => (head.status, head.minor) = (status, minor),
         }
-        head.text = bytes[..length].to_vec().into();
+        head.bytes = length as u32;
+        if side == Side::Request || head.has_ids() {
+            head.text = bytes[..length].to_vec().into();
+        }
         Some(head)
     }
 
@@ -67,7 +70,11 @@ impl Head {
         };
         fields.iter().for_each(|field| head.read_field(text, field.name.as_bytes(), field.value));
         let has_bad_field = head.lines().skip(1).any(is_field_bad);
-        Ok(Head { has_bad_field, ..head })
+        head.has_bad_field = has_bad_field;
+        if side == Side::Response && !head.has_ids() {
+            head.text = Text::default();
+        }
+        Ok(head)
     }
 
     /// nginx takes any minor version of HTTP/1 above 1 for 1, spaces behind that of a request, and an answer of a later
@@ -117,6 +124,7 @@ impl Head {
 
     fn bare(text: Text) -> Self {
         Head {
+            bytes: text.bytes().len() as u32,
             text,
             method: Place::default(),
             target: Place::default(),
@@ -140,7 +148,7 @@ impl Head {
     }
 
     fn read_field(&mut self, text: &[u8], name: &[u8], value: &[u8]) {
-        let is = |expected: &str| name.eq_ignore_ascii_case(expected.as_bytes());
+        let is = |expected: &str| is_name(name, expected.as_bytes());
         let value = value.trim_ascii();
         match name.len() {
             4 if is("host") && self.host.1 == 0 => {
@@ -184,10 +192,31 @@ impl Head {
     fn read_connection(&mut self, value: &[u8]) {
         for token in value.split(|&byte| byte == b',') {
             let token = token.trim_ascii();
-            self.close |= token.eq_ignore_ascii_case(b"close");
-            self.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
-            self.upgrade |= token.eq_ignore_ascii_case(b"upgrade");
+            match token.len() {
+                5 => self.close |= token.eq_ignore_ascii_case(b"close"),
+                10 => self.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive"),
+                7 => self.upgrade |= token.eq_ignore_ascii_case(b"upgrade"),
+                _ => {}
+            }
         }
+    }
+}
+
+/// Whether a name, of bytes that names consist of, is this one, whatever its case: of those only letters differ in the one
+/// bit. Eight bytes at a time, the last ones once more.
+fn is_name(name: &[u8], expected: &[u8]) -> bool {
+    const CASE: u64 = u64::from_ne_bytes([b' '; 8]);
+    let is_alike =
+        |one: &[u8; 8], other: &[u8; 8]| u64::from_ne_bytes(*one) | CASE == u64::from_ne_bytes(*other) | CASE;
+    if name.len() != expected.len() {
+        return false;
+    }
+    match (name.last_chunk(), expected.last_chunk()) {
+        (Some(name_end), Some(expected_end)) => {
+            let words = name.as_chunks().0.iter().zip(expected.as_chunks().0);
+            is_alike(name_end, expected_end) && words.into_iter().all(|(one, other)| is_alike(one, other))
+        }
+        _ => name.eq_ignore_ascii_case(expected),
     }
 }
 

@@ -140,9 +140,8 @@ impl Counting {
             None => self.attribution.attribute(&request, None),
             Some(attempt) => with_peer(attempt, |peer| {
                 // One that was refused was not told whom the request is for; those before it were.
-                let asked = exchange.tries().rev().find(|attempt| attempt.path.is_some()).unwrap_or(attempt);
-                let (host, path) =
-                    (asked.host.as_deref().map(|host| &**host), asked.path.as_deref().map(|path| &**path));
+                let asked = exchange.tries().rev().find(|attempt| attempt.is_asked()).unwrap_or(attempt);
+                let (host, path) = (asked.host(), asked.path());
                 let upstream = UpstreamFacts { network: entrance.network, time_ns: attempt.began_ns, peer, host, path };
                 self.attribution.attribute(&request, Some(&upstream))
             }),

@@ -2,6 +2,7 @@
 
 use crate::event::{Cookie, Data, Direction, Nanoseconds, Role};
 use crate::exchange::{Attempt, Exchange, ExchangeId};
+use crate::http::head::Head;
 use crate::pairing::{Asked, Candidate, Evidence, Pairing, Touch};
 
 use super::Tracking;
@@ -62,7 +63,7 @@ impl Tracking {
     /// The response is that of an upstream exchange which was held to be another's, or nobody's.
     fn take_over(&mut self, client: &mut Exchange, id: ExchangeId, owner: Option<ExchangeId>, is_told: bool) -> bool {
         let Some(attempt) = self.attempt_mut(owner, id) else { return false };
-        let is_free = !attempt.is_passed_on && attempt.path.is_some() && (is_told || may_be_for(client, attempt));
+        let is_free = !attempt.is_passed_on && attempt.is_asked() && (is_told || may_be_for(client, attempt));
         // An error behind a failure of its own needs no other's.
         let is_explained = attempt.has_failed() && client.is_due_again();
         if !is_free || is_explained || !Pairing::is_passed_on(attempt, client, is_told) {
@@ -72,7 +73,7 @@ impl Tracking {
         let mut next = self.take(id, owner);
         while let Some(attempt) = next {
             let is_passed_on = attempt.id == id;
-            let path = attempt.path.clone();
+            let asked = attempt.asked.clone();
             let after = attempt.after.filter(|after| after.client != Some(client.id));
             self.belongs_to(&attempt, Some(client.id));
             if let Err(attempt) = client.add_attempt(Attempt { evidence, is_passed_on, ..attempt }) {
@@ -80,8 +81,9 @@ impl Tracking {
             }
             evidence = Evidence::WayBack;
             // A retry asks for the same as the try that failed before it.
+            let path = asked.as_deref().map(Head::path);
             let is_before =
-                |before: &&mut Attempt| (!before.has_failed() || before.path == path) && may_be_for(client, before);
+                |before: &&mut Attempt| (!before.has_failed() || before.path() == path) && may_be_for(client, before);
             let after =
                 after.filter(|after| self.attempt_mut(after.client, after.exchange).filter(is_before).is_some());
             next = after.and_then(|after| self.take(after.exchange, after.client));
@@ -163,7 +165,7 @@ impl Tracking {
 
     /// The pairs of a client's exchange that is over.
     pub(super) fn count_pairs(&mut self, exchange: &Exchange) {
-        for attempt in exchange.attempts.iter().filter(|attempt| attempt.path.is_some()) {
+        for attempt in exchange.attempts.iter().filter(|attempt| attempt.is_asked()) {
             self.facts.push(Fact::Paired(attempt.evidence, 1));
             self.pairing.forget_told(attempt);
         }
@@ -293,6 +295,6 @@ fn confirm(client: &mut Exchange, id: ExchangeId, is_told: bool) {
 fn is_doubtful(client: &Exchange, id: ExchangeId) -> bool {
     let Some(doubtful) = client.attempts.iter().find(|attempt| attempt.id == id) else { return false };
     let passed_on = client.attempts.iter().find(|attempt| attempt.is_passed_on);
-    let is_alike = passed_on.is_none_or(|passed| passed.host == doubtful.host && passed.path == doubtful.path);
+    let is_alike = passed_on.is_none_or(|passed| passed.host() == doubtful.host() && passed.path() == doubtful.path());
     is_alike && doubtful.evidence != Evidence::RequestId
 }

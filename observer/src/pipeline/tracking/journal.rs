@@ -38,7 +38,7 @@ impl Journal {
     }
 
     pub(super) fn ended(&mut self, exchange: &Exchange, client: &Opened) {
-        for (index, attempt) in exchange.attempts.iter().enumerate().filter(|(_, attempt)| attempt.path.is_some()) {
+        for (index, attempt) in exchange.attempts.iter().enumerate().filter(|(_, attempt)| attempt.is_asked()) {
             self.pairs.push(Pair {
                 client: client.remote.ip(),
                 client_number: exchange.id.number,

@@ -166,14 +166,13 @@ impl Tracking {
     fn upstream_asked(&mut self, socket: Cookie, number: u64) {
         let Some(connection) = self.connections.get(&socket) else { return };
         let Some(exchange) = connection.exchange(number) else { return };
-        let Some(head) = exchange.request.head.as_deref() else { return };
+        let Some(head) = &exchange.request.head else { return };
         let asked =
             Asked { head, process: connection.process, lead: connection.lead, connected_for: connection.made_for };
         let chosen = self.pairing.choose(asked, |id| self.candidate(id));
         let began_ns = exchange.request.began_ns.unwrap_or_default();
         let mut attempt = Attempt::new(exchange.id, connection.opened.remote.clone(), began_ns);
-        attempt.host = head.host().map(|host| Box::<str>::from(host).into());
-        attempt.path = Some(Box::<str>::from(head.path()).into());
+        attempt.asked = Some(head.clone());
         if self.options.keeps_consumers {
             attempt.consumer = head.header(CONSUMER).map(Box::from);
         }
