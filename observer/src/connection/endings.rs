@@ -179,8 +179,7 @@ impl Connection {
     /// Exchanges from this one on are none to the gateway.
     pub(super) fn leave_unread(&mut self, from: usize, moments: &mut Vec<Moment>) {
         self.is_begun_blank = false;
-        let unread = self.exchanges.drain(from.min(self.exchanges.len())..);
-        moments.extend(unread.map(|open| Moment::Ended(Box::new(open), Ending::NeverRead)));
+        moments.extend(self.exchanges.drain_behind(from).map(|open| Moment::Ended(open, Ending::NeverRead)));
     }
 
     /// nginx ends a request whose body it reads away when the body ends or its bytes do
@@ -205,7 +204,7 @@ impl Connection {
 
     /// A copy of the request (`mirror`) is still under way, and no later request is being answered.
     fn is_copied(&self, open: &Exchange) -> bool {
-        let is_next_answered = || self.exchanges.get(1).is_some_and(|next| next.response.began_ns.is_some());
+        let is_next_answered = || self.exchanges.iter().nth(1).is_some_and(|next| next.response.began_ns.is_some());
         self.opened.role == Role::Client && open.has_attempt_under_way() && !is_next_answered()
     }
 
@@ -217,7 +216,7 @@ impl Connection {
         }
         self.last_end_ns = open.ended_ns();
         self.is_over |= open.is_last();
-        moments.push(Moment::Ended(Box::new(open), ending));
+        moments.push(Moment::Ended(open, ending));
     }
 }
 

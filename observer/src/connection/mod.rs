@@ -3,12 +3,11 @@
 mod endings;
 mod gaps;
 mod layers;
+mod open;
 mod requests;
 mod responses;
 #[cfg(test)]
 mod tests;
-
-use std::collections::VecDeque;
 
 use crate::event::{Call, Data, Direction, Endpoint, Layer, Nanoseconds, Opened, Origin, Role, StateChange, TcpState};
 use crate::exchange::{Ending, Exchange, ExchangeId, Unobserved};
@@ -21,6 +20,7 @@ pub use endings::telling_unsent_bytes;
 pub use layers::{Carried, OpenHandshake, telling_bytes};
 
 use layers::Layers;
+use open::Open;
 
 /// Exchanges that may be open on one connection: requests a client may send ahead.
 const OPEN_MAX: usize = 1024;
@@ -98,7 +98,7 @@ pub struct Connection {
     pub spoken_for: Option<ExchangeId>,
     requests: Reader,
     responses: Reader,
-    exchanges: VecDeque<Exchange>,
+    exchanges: Open,
     next_number: u64,
     /// The gateway said that it closes behind this one.
     last_number: Option<u64>,
@@ -170,7 +170,7 @@ impl Connection {
             spoken_for: None,
             requests: reader(Side::Request),
             responses: reader(Side::Response),
-            exchanges: VecDeque::new(),
+            exchanges: Open::default(),
             next_number: 0,
             last_number: None,
             is_begun_blank: false,
@@ -196,14 +196,12 @@ impl Connection {
 
     /// An open exchange.
     pub fn exchange(&self, number: u64) -> Option<&Exchange> {
-        let first = self.exchanges.front()?.id.number;
-        self.exchanges.get(usize::try_from(number.checked_sub(first)?).ok()?)
+        self.exchanges.numbered(number)
     }
 
     /// An open exchange, to change.
     pub fn exchange_mut(&mut self, number: u64) -> Option<&mut Exchange> {
-        let first = self.exchanges.front()?.id.number;
-        self.exchanges.get_mut(usize::try_from(number.checked_sub(first)?).ok()?)
+        self.exchanges.numbered_mut(number)
     }
 
     /// The open exchanges, oldest first.

@@ -153,13 +153,11 @@ impl Connection {
         }
         if self.exchanges.is_empty() {
             self.missing_records = 0;
-            // A second one is rare, and a push would make room for four, which each connection keeps.
-            self.exchanges.reserve_exact(1);
         }
         let id = self.next_id();
         self.next_number += 1;
         let began_ns = self.connected_ns.take().unwrap_or(time_ns);
-        self.exchanges.push_back(Exchange::new(id, began_ns));
+        self.exchanges.push_back(Box::new(Exchange::new(id, began_ns)));
         moments.push(Moment::Begun(id.number));
     }
 

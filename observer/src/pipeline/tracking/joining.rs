@@ -24,9 +24,12 @@ pub(super) struct Held {
 impl Tracking {
     /// A client's response begins: what its thread heard of just before is what it passes on.
     pub(super) fn client_answered(&mut self, socket: Cookie, number: u64, thread: u32) {
-        let Some(open) = self.connections.get_mut(&socket).and_then(|client| client.exchange_mut(number)) else {
+        let Some(connection) = self.connections.get_mut(&socket) else { return };
+        let process = connection.process;
+        let Some(open) = connection.exchange_mut(number) else { return };
+        if is_joined_at_once(&mut self.pairing, open, process, thread) {
             return;
-        };
+        }
         // Taken out meanwhile: what is joined with it comes from others of its kind.
         let mut exchange = std::mem::replace(open, Exchange::new(open.id, 0));
         let has_released = self.join(&mut exchange, thread);
@@ -41,21 +44,15 @@ impl Tracking {
 
     /// Joins a client's exchange, which is in no connection's keeping. Returns whether it lost an attempt.
     pub(super) fn join(&mut self, client: &mut Exchange, thread: u32) -> bool {
-        self.client_waits_no_more(client);
         let process = self.connections.get(&client.id.socket).map_or(0, |connection| connection.process);
-        let told = client.response.head.as_deref().and_then(|head| self.pairing.told_by(process, head));
-        let found = match (told, self.pairing.touched(thread)) {
-            (Some(told), _) => Some((told.exchange, told.client)),
-            (None, Some(Touch::Upstream { exchange, client, .. })) => Some((exchange, client)),
-            (None, Some(Touch::Client(_) | Touch::Elsewhere) | None) => None,
-        };
-        let was_wrong = match found {
-            Some((id, owner)) if owner == Some(client.id) => {
-                confirm(client, id, told.is_some());
-                false
+        if is_joined_at_once(&mut self.pairing, client, process, thread) {
+            return false;
+        }
+        let was_wrong = match heard(&self.pairing, client, process, thread) {
+            Some(Heard { exchange, client: owner, is_told }) if owner != Some(client.id) => {
+                self.take_over(client, exchange, owner, is_told)
             }
-            Some((id, owner)) => self.take_over(client, id, owner, told.is_some()),
-            None => false,
+            Some(_) | None => false,
         };
         client.attempts.iter().any(Attempt::is_unanswered) && self.release(client, was_wrong)
     }
@@ -269,6 +266,38 @@ impl Tracking {
     pub(super) fn client_mut(&mut self, id: ExchangeId) -> Option<&mut Exchange> {
         self.connections.get_mut(&id.socket)?.exchange_mut(id.number)
     }
+}
+
+/// The upstream exchange that a client is answered by, as far as an id in the answer or the thread's order tells.
+struct Heard {
+    exchange: ExchangeId,
+    /// The client's exchange that it was held to be made for.
+    client: Option<ExchangeId>,
+    /// An id in the answer tells.
+    is_told: bool,
+}
+
+fn heard(pairing: &Pairing, client: &Exchange, process: u32, thread: u32) -> Option<Heard> {
+    let told = client.response.head.as_deref().and_then(|head| pairing.told_by(process, head));
+    match (told, pairing.touched(thread)) {
+        (Some(told), _) => Some(Heard { exchange: told.exchange, client: told.client, is_told: true }),
+        (None, Some(Touch::Upstream { exchange, client, .. })) => Some(Heard { exchange, client, is_told: false }),
+        (None, Some(Touch::Client(_) | Touch::Elsewhere) | None) => None,
+    }
+}
+
+/// Confirms what a client's exchange was joined with, now that it is answered. Returns whether that is all: no other one's
+/// answer was passed on, and nothing is left that may have been asked for another.
+fn is_joined_at_once(pairing: &mut Pairing, client: &mut Exchange, process: u32, thread: u32) -> bool {
+    if let Some(keys) = client.waits_by.take() {
+        pairing.client_done(&keys, client.id);
+    }
+    match heard(pairing, client, process, thread) {
+        Some(heard) if heard.client == Some(client.id) => confirm(client, heard.exchange, heard.is_told),
+        Some(_) => return false,
+        None => {}
+    }
+    !client.attempts.iter().any(Attempt::is_unanswered)
 }
 
 /// A gateway asks nobody for a request that was sent ahead before it is done with the one in front.
