@@ -5,6 +5,7 @@
 use crate::event::Nanoseconds;
 use crate::exchange::{Attempt, Ending, Exchange, Failure};
 use crate::http::head::Head;
+use crate::http::short;
 use crate::metrics::Culprit;
 use crate::verdict::Rule;
 
@@ -316,14 +317,20 @@ pub fn is_interim_passed_on(status: u16) -> bool {
 /// Whether a response begins with a status line (`ngx_http_parse_status_line`); one that has not come to its end may.
 pub fn may_begin_a_status_line(bytes: &[u8]) -> bool {
     const START: &[u8] = b"HTTP/";
-    let line = &bytes[..memchr::memchr(b'\n', bytes).unwrap_or(bytes.len())];
+    // The usual case first: this is asked of every response.
+    if let [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0' | b'1', b' ', a, b, c, b' ', ..] = bytes
+        && [a, b, c].into_iter().all(u8::is_ascii_digit)
+    {
+        return true;
+    }
+    let line = &bytes[..short::find(b'\n', bytes).unwrap_or(bytes.len())];
     if line.len() == bytes.len() {
         return START.starts_with(line) || line.starts_with(START);
     }
     if !line.starts_with(START) {
         return false;
     }
-    let Some(space) = memchr::memchr(b' ', line) else { return false };
+    let Some(space) = short::find(b' ', line) else { return false };
     let status = line[space..].trim_ascii_start();
     let digits = status.iter().take_while(|byte| byte.is_ascii_digit()).count();
     digits == 3 && matches!(status.get(3), None | Some(b' ' | b'.' | b'\r'))

@@ -29,6 +29,7 @@ use std::sync::Arc;
 use crate::config::{Config, normalize};
 use crate::dns::Answer;
 use crate::event::Nanoseconds;
+use crate::http::short;
 use fallback::Fallback;
 use routes::Router;
 use servers::Servers;
@@ -276,7 +277,7 @@ impl Attribution {
 
 /// The path of a request's target: no scheme and authority before it, no query after it.
 fn path_of(target: &str) -> &[u8] {
-    let end = memchr::memchr(b'?', target.as_bytes()).unwrap_or(target.len());
+    let end = short::find(b'?', target.as_bytes()).unwrap_or(target.len());
     let target = &target[..end];
     if target.starts_with('/') {
         return target.as_bytes();

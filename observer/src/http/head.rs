@@ -10,6 +10,7 @@ use std::ops::Range;
 use thiserror::Error;
 
 use super::secret::{Secret, SecretText};
+use super::short;
 
 /// nginx's minor version of a request line without a version.
 const SIMPLE: u8 = 9;
@@ -133,7 +134,7 @@ impl Head {
             Some(rest) => rest.find('/').map_or("/", |at| &rest[at..]),
             None => target,
         };
-        memchr::memchr(b'?', path.as_bytes()).map_or(path, |query| &path[..query])
+        short::find(b'?', path.as_bytes()).map_or(path, |query| &path[..query])
     }
 
     /// The host that the request is for: of an absolute target if it has that form, else of `Host`.

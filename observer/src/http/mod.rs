@@ -4,4 +4,5 @@ pub mod head;
 pub mod http1;
 pub mod proxy_protocol;
 mod secret;
+pub mod short;
 mod usual;

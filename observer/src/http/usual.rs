@@ -4,6 +4,7 @@
 //! a head says the full parser says as well, at four times the cost; of any other nothing is said here.
 
 use super::head::Side;
+use super::short;
 
 /// A start line (RFC 9112, sections 3 and 4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,39 +80,26 @@ fn is_plain(text: &[u8]) -> bool {
     first.is_ascii_graphic() && is_unfit == [false; LANES]
 }
 
-/// The name of the field that a text begins with, up to the first byte that no name has, which is to be the colon, and what
-/// is behind that. Eight bytes at a time: names are too short for a call of `memchr` to pay.
+/// The name of the field that a text begins with, and what is behind its colon.
 fn name(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    const HIGHEST: u64 = ONES << 7;
-    let (words, rest) = text.as_chunks();
-    let in_words = words.iter().enumerate().find_map(|(index, word)| {
-        let word = u64::from_le_bytes(*word);
-        // The highest bit of each byte below the first graphic one, and of each colon: of all behind the first such byte it
-        // says nothing.
-        let is_space = word.wrapping_sub(ONES * u64::from(b'!')) & !word;
-        let differs = word ^ (ONES * u64::from(b':'));
-        let ends = (is_space | differs.wrapping_sub(ONES) & !differs) & HIGHEST;
-        (ends != 0).then(|| index * 8 + ends.trailing_zeros() as usize / 8)
-    });
-    let is_end = |&byte: &u8| byte < b'!' || byte == b':';
-    let at = in_words.or_else(|| Some(words.len() * 8 + rest.iter().position(is_end)?))?;
-    (at > 0 && text[at] == b':').then(|| (&text[..at], &text[at + 1..]))
+    let end = short::end_of_name(text)?;
+    (end > 0 && text[end] == b':').then(|| (&text[..end], &text[end + 1..]))
 }
 
 /// The first line, without its end, which in a plain text is CRLF, and what is behind it.
 fn line(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let newline = memchr::memchr(b'\n', text)?;
+    let newline = short::find(b'\n', text)?;
     Some((&text[..newline.checked_sub(1)?], &text[newline + 1..]))
 }
 
 fn request_line(line: &[u8]) -> Option<StartLine<'_>> {
     let (rest, version) = line.split_last_chunk::<9>()?;
     let minor = minor(version.strip_prefix(b" ")?)?;
-    let space = memchr::memchr(b' ', rest)?;
+    let space = short::find(b' ', rest)?;
     let (method, target) = (&rest[..space], &rest[space + 1..]);
     let is_usual = !method.is_empty() && method.iter().all(u8::is_ascii_uppercase) && !target.is_empty();
-    (is_usual && memchr::memchr2(b' ', b'\t', target).is_none()).then_some(StartLine::Request { method, target, minor })
+    (is_usual && short::find(b' ', target).or_else(|| short::find(b'\t', target)).is_none())
+        .then_some(StartLine::Request { method, target, minor })
 }
 
 fn status_line(line: &[u8]) -> Option<StartLine<'_>> {

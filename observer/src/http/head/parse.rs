@@ -7,6 +7,7 @@ use rustc_hash::FxHasher;
 use zeroize::Zeroizing;
 
 use super::{Head, ID_HEADERS, Malformed, PASSED_ON, Place, SIMPLE, Side, Text};
+use crate::http::short;
 use crate::http::usual::{self, StartLine};
 
 /// Header lines that are parsed without memory from the heap. A head may have as many as fit it.
@@ -190,8 +191,11 @@ impl Head {
     }
 
     fn read_connection(&mut self, value: &[u8]) {
-        for token in value.split(|&byte| byte == b',') {
-            let token = token.trim_ascii();
+        let mut rest = Some(value);
+        while let Some(text) = rest {
+            let comma = short::find(b',', text);
+            rest = comma.map(|comma| &text[comma + 1..]);
+            let token = text[..comma.unwrap_or(text.len())].trim_ascii();
             match token.len() {
                 5 => self.close |= token.eq_ignore_ascii_case(b"close"),
                 10 => self.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive"),

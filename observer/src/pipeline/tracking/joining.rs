@@ -166,7 +166,9 @@ impl Tracking {
             self.facts.push(Fact::Paired(attempt.evidence, 1));
             self.pairing.forget_told(attempt);
         }
-        if let (Some(journal), Some(connection)) = (&mut self.journal, self.connections.get(&exchange.id.socket)) {
+        if let Some(journal) = &mut self.journal
+            && let Some(connection) = self.connections.get(&exchange.id.socket)
+        {
             journal.ended(exchange, &connection.opened);
         }
     }

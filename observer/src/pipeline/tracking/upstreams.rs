@@ -135,17 +135,21 @@ impl Tracking {
         if data.direction != Direction::Sent {
             return;
         }
+        let Some(connection) = self.connections.get(&data.socket) else { return };
+        let is_asked = |open: &Exchange| open.id.number > 0 || open.request.head.is_some();
+        if connection.exchanges().any(is_asked) {
+            return;
+        }
         self.remember_asker(data);
         let Some(connection) = self.connections.get_mut(&data.socket) else { return };
         if connection.made_for.is_none() {
             return;
         }
-        let is_asked = |open: &Exchange| open.id.number > 0 || open.request.head.is_some();
         // The first call alone may be too short to tell.
         let begun = if data.offset == 0 { data.sample } else { connection.begun_head() };
         let may_be_http = Input::new(begun, 0, &[]).may_begin_a_request();
         let may_be_tls = begun.iter().zip(TLS_HANDSHAKE).all(|(byte, expected)| byte == expected);
-        if !(may_be_http || may_be_tls || connection.exchanges().any(is_asked)) {
+        if !(may_be_http || may_be_tls) {
             let id = ExchangeId { socket: data.socket, number: 0 };
             let made_for = connection.made_for.take();
             self.forget_attempt(made_for, id);
