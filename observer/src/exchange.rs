@@ -239,6 +239,8 @@ impl Exchange {
     }
 
     /// Adds an attempt where it belongs by its time. Gives it back if there are too many.
+    // Inlined it is moved once, not twice.
+    #[inline]
     pub fn add_attempt(&mut self, attempt: Attempt) -> Result<(), Box<Attempt>> {
         if self.attempts.len() >= ATTEMPTS_MAX {
             return Err(Box::new(attempt));

@@ -288,7 +288,7 @@ impl Reader {
         if let Some((head, bytes)) = self.simple_request(input.known()) {
             input.take(bytes as u64);
             self.head.clear();
-            return Some(self.give_out(head));
+            return Some(self.give_out(Arc::new(head)));
         }
         if self.head.is_empty() {
             // The whole head in one call: parsed where it lies.
@@ -330,7 +330,7 @@ impl Reader {
 
     fn parse(&mut self, text: &[u8]) -> Part {
         match Head::parse(self.side, text) {
-            Ok(head) => self.give_out(head),
+            Ok(head) => self.give_out(Arc::new(head)),
             Err(_) => {
                 self.lose();
                 Part::Malformed
@@ -338,9 +338,9 @@ impl Reader {
         }
     }
 
-    fn give_out(&mut self, head: Head) -> Part {
+    fn give_out(&mut self, head: Arc<Head>) -> Part {
         self.state = State::Decide;
-        Part::Head(Arc::new(head))
+        Part::Head(head)
     }
 
     fn length(&mut self, left: u64, input: &mut Input<'_>) -> Option<Part> {

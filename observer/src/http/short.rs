@@ -7,6 +7,7 @@ const ONES: u64 = u64::from_ne_bytes([1; 8]);
 const HIGHEST: u64 = ONES << 7;
 
 /// Where a byte lies first.
+#[inline]
 pub fn find(byte: u8, text: &[u8]) -> Option<usize> {
     let (short, long) = text.split_at(text.len().min(SHORT_BYTES));
     match in_words(short, |word| equal_to(word, byte)) {
@@ -16,6 +17,7 @@ pub fn find(byte: u8, text: &[u8]) -> Option<usize> {
 }
 
 /// Where the first byte lies that is a colon, or no graphic one of ASCII but below them: what the name of a field ends with.
+#[inline]
 pub fn end_of_name(text: &[u8]) -> Option<usize> {
     in_words(text, |word| equal_to(word, b':') | word.wrapping_sub(ONES * u64::from(b'!')) & !word)
 }

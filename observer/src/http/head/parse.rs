@@ -2,6 +2,7 @@
 
 use std::hash::Hasher;
 use std::mem::MaybeUninit;
+use std::sync::Arc;
 
 use rustc_hash::FxHasher;
 use zeroize::Zeroizing;
@@ -16,24 +17,31 @@ const LINES_USUAL: usize = 128;
 impl Head {
     /// Parses a complete head, as [`end_of_head`] found it.
     pub fn parse(side: Side, text: &[u8]) -> Result<Self, Malformed> {
-        Head::parse_usual(side, text).map_or_else(|| Head::parse_any(side, text), Ok)
+        let mut head = Head::bare(Text::default());
+        if head.read_usual(side, text).is_some() { Ok(head) } else { Head::parse_any(side, text) }
     }
 
     /// Parses the head at the start of `bytes`, if it is complete and of the usual form.
-    pub fn parse_usual(side: Side, bytes: &[u8]) -> Option<Self> {
+    pub fn parse_usual(side: Side, bytes: &[u8]) -> Option<Arc<Self>> {
         let mut head = Head::bare(Text::default());
-        let (start, length) = usual::read(side, bytes, |name, value| head.read_field(bytes, name, value))?;
+        head.read_usual(side, bytes)?;
+        Some(Arc::new(head))
+    }
+
+    /// `None` if it is not complete or not of that form: what was read counts for nothing then.
+    fn read_usual(&mut self, side: Side, bytes: &[u8]) -> Option<()> {
+        let (start, length) = usual::read(side, bytes, |name, value| self.read_field(bytes, name, value))?;
         match start {
             StartLine::Request { method, target, minor } => {
-                (head.method, head.target, head.minor) = (place(bytes, method), place(bytes, target), minor);
+                (self.method, self.target, self.minor) = (place(bytes, method), place(bytes, target), minor);
             }
-            StartLine::Response { status, minor } => (head.status, head.minor) = (status, minor),
+            StartLine::Response { status, minor } => (self.status, self.minor) = (status, minor),
         }
-        head.bytes = length as u32;
-        if side == Side::Request || head.has_ids() {
-            head.text = bytes[..length].to_vec().into();
+        self.bytes = length as u32;
+        if side == Side::Request || self.has_ids() {
+            self.text = bytes[..length].to_vec().into();
         }
-        Some(head)
+        Some(())
     }
 
     pub(super) fn parse_any(side: Side, text: &[u8]) -> Result<Self, Malformed> {
@@ -150,40 +158,43 @@ impl Head {
 
     fn read_field(&mut self, text: &[u8], name: &[u8], value: &[u8]) {
         let is = |expected: &str| is_name(name, expected.as_bytes());
-        let value = value.trim_ascii();
+        // Of most fields nobody asks for it.
+        let value = || value.trim_ascii();
         match name.len() {
             4 if is("host") && self.host.1 == 0 => {
-                self.host = place(text, value);
+                self.host = place(text, value());
             }
             4 if is(PASSED_ON[0]) => {
+                let value = value();
                 self.passed_on[0] = hash(value.strip_prefix(b"W/").unwrap_or(value));
             }
-            13 if is(PASSED_ON[1]) => self.passed_on[1] = hash(value),
+            13 if is(PASSED_ON[1]) => self.passed_on[1] = hash(value()),
             12 if is(PASSED_ON[2]) => {
-                self.passed_on[2] = hash(value.split(|&byte| byte == b';').next().unwrap_or(value));
+                let value = value();
+                self.passed_on[2] = hash(&value[..short::find(b';', value).unwrap_or(value.len())]);
             }
-            10 if is(PASSED_ON[3]) => self.passed_on[3] = hash(value),
+            10 if is(PASSED_ON[3]) => self.passed_on[3] = hash(value()),
             6 if is("expect") => {
-                self.expects_continue = value.eq_ignore_ascii_case(b"100-continue");
+                self.expects_continue = value().eq_ignore_ascii_case(b"100-continue");
             }
             9 if is("x-real-ip") && self.forwarded.1 == 0 => {
-                self.forwarded = place(text, value);
+                self.forwarded = place(text, value());
             }
-            10 if is("connection") => self.read_connection(value),
-            12 if is(ID_HEADERS[0]) => self.ids[0] = place(text, value),
-            17 if is(ID_HEADERS[1]) => self.ids[1] = place(text, value),
-            11 if is(ID_HEADERS[2]) => self.ids[2] = place(text, value),
-            16 if is("x-accel-redirect") => self.redirects |= std::str::from_utf8(value).is_ok(),
-            15 if is("x-forwarded-for") => self.forwarded = place(text, value),
-            16 if is("x-forwarded-path") => self.forwarded_path = place(text, value),
+            10 if is("connection") => self.read_connection(value()),
+            12 if is(ID_HEADERS[0]) => self.ids[0] = place(text, value()),
+            17 if is(ID_HEADERS[1]) => self.ids[1] = place(text, value()),
+            11 if is(ID_HEADERS[2]) => self.ids[2] = place(text, value()),
+            16 if is("x-accel-redirect") => self.redirects |= std::str::from_utf8(value()).is_ok(),
+            15 if is("x-forwarded-for") => self.forwarded = place(text, value()),
+            16 if is("x-forwarded-path") => self.forwarded_path = place(text, value()),
             18 if is("x-forwarded-prefix") => {
-                self.forwarded_prefix = place(text, value);
+                self.forwarded_prefix = place(text, value());
             }
             14 if is("content-length") => {
-                self.content_length = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+                self.content_length = std::str::from_utf8(value()).ok().and_then(|text| text.parse().ok());
             }
             17 if is("transfer-encoding") => {
-                let last = value.rsplit(|&byte| byte == b',').next().unwrap_or_default();
+                let last = value().rsplit(|&byte| byte == b',').next().unwrap_or_default();
                 self.chunked = last.trim_ascii().eq_ignore_ascii_case(b"chunked");
             }
             _ => {}
