@@ -2,7 +2,7 @@
 
 use observer_ebpf::limits::UNSENT_BYTES;
 
-use super::{Connection, Moment};
+use super::{Connection, Moment, Moments};
 use crate::event::{Data, Direction, Nanoseconds, Remaining, Role};
 use crate::exchange::{Ending, Exchange, Unobserved};
 
@@ -64,7 +64,7 @@ impl Connection {
     }
 
     /// The record of its end was lost. Returns when it was heard of last.
-    pub fn vanish(&mut self, moments: &mut Vec<Moment>) -> Nanoseconds {
+    pub fn vanish(&mut self, moments: &mut Moments) -> Nanoseconds {
         let last_ns = self.exchanges.back().map_or(self.opened.time_ns, Exchange::ended_ns);
         if self.opened.role == Role::Client {
             self.end_all(Ending::Lost(Unobserved::RecordsLost), moments);
@@ -82,13 +82,13 @@ impl Connection {
     }
 
     /// The process that had the connection ended.
-    pub fn process_ended(&mut self, moments: &mut Vec<Moment>) {
+    pub fn process_ended(&mut self, moments: &mut Moments) {
         self.lose(Unobserved::ProcessEnded);
         self.end_all(Ending::WithProcess, moments);
         self.out_of_step = None;
     }
 
-    pub(super) fn end_of_stream(&mut self, direction: Direction, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
+    pub(super) fn end_of_stream(&mut self, direction: Direction, time_ns: Nanoseconds, moments: &mut Moments) {
         if direction == Direction::Sent {
             return;
         }
@@ -111,7 +111,7 @@ impl Connection {
         }
     }
 
-    pub(super) fn failed(&mut self, data: &Data<'_>, moments: &mut Vec<Moment>) {
+    pub(super) fn failed(&mut self, data: &Data<'_>, moments: &mut Moments) {
         let time_ns = data.time_ns;
         if let Some(open) = self.exchanges.front_mut().filter(|open| open.response.bytes == 0) {
             open.response.unsent_status = open.response.unsent_status.or_else(|| unsent_status(data));
@@ -126,7 +126,7 @@ impl Connection {
     }
 
     /// nginx ends what it was at with the connection, and never looks at what was sent ahead behind it.
-    pub(super) fn close(&mut self, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
+    pub(super) fn close(&mut self, time_ns: Nanoseconds, moments: &mut Moments) {
         self.close_suspected(moments);
         self.end_open_response(Some(time_ns), moments);
         if self.missing_records > 0 {
@@ -144,7 +144,7 @@ impl Connection {
         self.is_ended = true;
     }
 
-    pub(super) fn pop_complete(&mut self, moments: &mut Vec<Moment>) {
+    pub(super) fn pop_complete(&mut self, moments: &mut Moments) {
         while let Some(open) = self.exchanges.front() {
             if !open.is_complete() || self.holds(open) || self.is_copied(open) {
                 return;
@@ -155,7 +155,7 @@ impl Connection {
 
     /// An upstream exchange made for this one is over: nginx logs a request when the last of its subrequests is done
     /// (`ngx_http_close_request`).
-    pub fn attempt_ended(&mut self, number: u64, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
+    pub fn attempt_ended(&mut self, number: u64, time_ns: Nanoseconds, moments: &mut Moments) {
         if let Some(open) = self.exchange_mut(number).filter(|open| open.is_complete()) {
             open.request.last_ns = open.request.last_ns.max(time_ns);
             self.pop_complete(moments);
@@ -163,13 +163,13 @@ impl Connection {
     }
 
     /// The gateway reads a client's next request when it is done with the one before.
-    pub(super) fn end_copied(&mut self, moments: &mut Vec<Moment>) {
+    pub(super) fn end_copied(&mut self, moments: &mut Moments) {
         while self.exchanges.front().is_some_and(|open| open.is_complete() && !self.holds(open)) {
             self.pop(Ending::Complete, moments);
         }
     }
 
-    pub(super) fn end_all(&mut self, ending: Ending, moments: &mut Vec<Moment>) {
+    pub(super) fn end_all(&mut self, ending: Ending, moments: &mut Moments) {
         self.is_begun_blank = false;
         while !self.exchanges.is_empty() {
             self.pop(ending, moments);
@@ -177,15 +177,15 @@ impl Connection {
     }
 
     /// Exchanges from this one on are none to the gateway.
-    pub(super) fn leave_unread(&mut self, from: usize, moments: &mut Vec<Moment>) {
+    pub(super) fn leave_unread(&mut self, from: usize, moments: &mut Moments) {
         self.is_begun_blank = false;
-        moments.extend(self.exchanges.drain_behind(from).map(|open| Moment::Ended(open, Ending::NeverRead)));
+        moments.told.extend(self.exchanges.drain_behind(from).map(|open| Moment::Ended(open, Ending::NeverRead)));
     }
 
     /// nginx ends a request whose body it reads away when the body ends or its bytes do
     /// (`ngx_http_read_discarded_request_body`), and one behind which it lingers when the connection does
     /// (`ngx_http_set_lingering_close`).
-    fn end_lingering(&mut self, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
+    fn end_lingering(&mut self, time_ns: Nanoseconds, moments: &mut Moments) {
         let Some(open) = self.exchanges.front_mut().filter(|open| open.response.is_complete) else { return };
         let is_read_away = !open.request.is_complete;
         if self.gateway_closed || is_read_away {
@@ -208,7 +208,7 @@ impl Connection {
         self.opened.role == Role::Client && open.has_attempt_under_way() && !is_next_answered()
     }
 
-    fn pop(&mut self, ending: Ending, moments: &mut Vec<Moment>) {
+    fn pop(&mut self, ending: Ending, moments: &mut Moments) {
         let Some(mut open) = self.exchanges.pop_front() else { return };
         // nginx starts a request's clock when the one before it is done, if it was read earlier.
         if self.opened.role == Role::Client {

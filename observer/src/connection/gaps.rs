@@ -1,7 +1,7 @@
 //! What never came here: records that are missing, and bytes that left a socket unseen.
 
 use super::endings::ends_connection;
-use super::{Connection, Moment, Piece};
+use super::{Connection, Moment, Moments, Piece};
 use crate::event::{Data, Layer, Role};
 use crate::exchange::{Ending, Unobserved};
 use crate::http::head::Side;
@@ -26,7 +26,7 @@ impl Connection {
 
     /// Records that are missing just before this one: whose bytes they told of shows in the offsets of this direction now,
     /// in those of the other with its next record. A request behind them cannot be answered by what went before.
-    pub(super) fn account_for_records(&mut self, side: Side, data: &Data<'_>, moments: &mut Vec<Moment>) {
+    pub(super) fn account_for_records(&mut self, side: Side, data: &Data<'_>, moments: &mut Moments) {
         if self.follow(data.layer, data.sequence) {
             self.behind = Some(data.direction.opposite());
             let is_told_by_offset = data.offset > *self.offset(data.direction);
@@ -44,7 +44,7 @@ impl Connection {
     }
 
     /// Bytes that the kernel part counted and that never came here.
-    pub(super) fn account_for_gap(&mut self, side: Side, data: &Data<'_>, moments: &mut Vec<Moment>) {
+    pub(super) fn account_for_gap(&mut self, side: Side, data: &Data<'_>, moments: &mut Moments) {
         let missing = data.offset.saturating_sub(*self.offset(data.direction));
         *self.offset(data.direction) = data.offset;
         if missing == 0 {
@@ -80,7 +80,7 @@ impl Connection {
     }
 
     /// The gateway closes, and has taken bytes by a way that no hook sees.
-    pub(super) fn account_for_unseen(&mut self, bytes: u32, moments: &mut Vec<Moment>) {
+    pub(super) fn account_for_unseen(&mut self, bytes: u32, moments: &mut Moments) {
         if bytes == 0 {
             return;
         }
@@ -100,7 +100,7 @@ impl Connection {
     }
 
     /// Tells once of the exchange that bytes out of step belong to.
-    pub(super) fn tell_stray(&mut self, moments: &mut Vec<Moment>) {
+    pub(super) fn tell_stray(&mut self, moments: &mut Moments) {
         if let Some(reason) = self.out_of_step.take() {
             moments.push(Moment::Stray(reason));
         }

@@ -1,7 +1,7 @@
 //! What a connection's bytes are: those of its socket, or the plaintext that a TLS library hands out for them; HTTP/1, or
 //! what is not read.
 
-use super::{Connection, Moment, Piece};
+use super::{Connection, Moment, Moments, Piece};
 use crate::event::{Data, Direction, Handshake, HandshakeStep, Layer, Nanoseconds, Origin, Role};
 use crate::exchange::{Ending, Unobserved};
 use crate::http::head::Side;
@@ -62,7 +62,7 @@ const TURNS_WITH_A_REQUEST: u32 = 3;
 
 impl Connection {
     /// Takes a step of a TLS handshake.
-    pub fn handshake(&mut self, handshake: &Handshake, moments: &mut Vec<Moment>) {
+    pub fn handshake(&mut self, handshake: &Handshake, moments: &mut Moments) {
         self.process = handshake.process;
         self.thread = handshake.thread;
         self.follow(Layer::Tls, handshake.sequence);
@@ -97,7 +97,7 @@ impl Connection {
 
     /// Whether a call is one of the layer that is read. Once there is plaintext, the socket's own calls tell of its end
     /// alone.
-    pub(super) fn takes(&mut self, data: &Data<'_>, moments: &mut Vec<Moment>) -> bool {
+    pub(super) fn takes(&mut self, data: &Data<'_>, moments: &mut Moments) -> bool {
         if data.layer == Layer::Tls {
             self.enter_tls(self.side(data.direction), moments);
         }
@@ -105,7 +105,7 @@ impl Connection {
     }
 
     /// Whether the bytes are such as are read here.
-    pub(super) fn is_read(&mut self, side: Side, piece: &Piece<'_>, moments: &mut Vec<Moment>) -> bool {
+    pub(super) fn is_read(&mut self, side: Side, piece: &Piece<'_>, moments: &mut Moments) -> bool {
         if self.layers.carries != Carried::Http1 {
             self.withhold(side, moments);
             return false;
@@ -119,7 +119,7 @@ impl Connection {
     }
 
     /// Whoever was asked something else than HTTP/1 and never answered was not asked for HTTP/1.
-    pub(super) fn close_suspected(&mut self, moments: &mut Vec<Moment>) {
+    pub(super) fn close_suspected(&mut self, moments: &mut Moments) {
         if let Some(suspected) = self.layers.suspected.take() {
             self.carry(suspected, moments);
         }
@@ -128,7 +128,7 @@ impl Connection {
 
     /// Counts the client's turns behind a handshake that is not read. Whether a request is, shows behind its ciphertext: it
     /// is told of when it is answered.
-    fn withhold(&mut self, side: Side, moments: &mut Vec<Moment>) {
+    fn withhold(&mut self, side: Side, moments: &mut Moments) {
         let Some(withheld) = &mut self.layers.withheld else { return };
         let before = std::mem::replace(&mut withheld.side, side);
         withheld.turns += u32::from(side == Side::Request && before == Side::Response);
@@ -137,14 +137,14 @@ impl Connection {
         }
     }
 
-    fn tell_withheld(&mut self, moments: &mut Vec<Moment>) {
+    fn tell_withheld(&mut self, moments: &mut Moments) {
         if self.layers.withheld.take().is_some() {
             self.end_all(Ending::Lost(Unobserved::Encrypted), moments);
         }
     }
 
     /// Plaintext begins, on this side. What came before it was ciphertext.
-    fn enter_tls(&mut self, side: Side, moments: &mut Vec<Moment>) {
+    fn enter_tls(&mut self, side: Side, moments: &mut Moments) {
         if self.layers.current == Layer::Tls {
             return;
         }
@@ -180,7 +180,7 @@ impl Connection {
     }
 
     /// A gateway that was asked in TLS where it speaks none answers in HTTP/1, and so it does to HTTP/2.
-    fn confirm(&mut self, input: &Input<'_>, moments: &mut Vec<Moment>) {
+    fn confirm(&mut self, input: &Input<'_>, moments: &mut Moments) {
         let is_first = self.turn.is_none();
         let confirmed = match self.layers.suspected.take() {
             Some(Carried::Encrypted) => begins_like_tls(input).then_some(Carried::Encrypted),
@@ -203,14 +203,14 @@ impl Connection {
         }
     }
 
-    fn turn_to(&mut self, carried: Carried, moments: &mut Vec<Moment>) {
+    fn turn_to(&mut self, carried: Carried, moments: &mut Moments) {
         self.carry(carried, moments);
         self.tell_stray(moments);
     }
 
     /// From here on its bytes are not read. What was begun on it is not seen whole; if there was nothing, one exchange
     /// is told of for all that follow.
-    fn carry(&mut self, carried: Carried, moments: &mut Vec<Moment>) {
+    fn carry(&mut self, carried: Carried, moments: &mut Moments) {
         let reason = match carried {
             Carried::Http1 => return,
             Carried::Http2 => Unobserved::Http2,

@@ -3,6 +3,7 @@
 mod endings;
 mod gaps;
 mod layers;
+mod moments;
 mod open;
 mod requests;
 mod responses;
@@ -18,6 +19,7 @@ use crate::pairing::Lead;
 
 pub use endings::telling_unsent_bytes;
 pub use layers::{Carried, OpenHandshake, telling_bytes};
+pub use moments::Moments;
 
 use layers::Layers;
 use open::Open;
@@ -229,13 +231,13 @@ impl Connection {
     }
 
     /// Takes one call's bytes.
-    pub fn data(&mut self, data: &Data<'_>, moments: &mut Vec<Moment>) {
+    pub fn data(&mut self, data: &Data<'_>, moments: &mut Moments) {
         self.data_with(data, moments, &mut |_| {});
     }
 
     /// Takes one call's bytes and tells `spans` what they are, from the first one on; of those behind the last span
     /// nothing is read.
-    pub fn data_with(&mut self, data: &Data<'_>, moments: &mut Vec<Moment>, spans: &mut impl FnMut(Span<'_>)) {
+    pub fn data_with(&mut self, data: &Data<'_>, moments: &mut Moments, spans: &mut impl FnMut(Span<'_>)) {
         self.process = data.process;
         self.thread = data.thread;
         self.last_call_ns = data.time_ns;
@@ -272,7 +274,7 @@ impl Connection {
     }
 
     /// Takes a TCP state change. Returns whether the gateway is done with the connection.
-    pub fn state(&mut self, change: &StateChange, moments: &mut Vec<Moment>) -> bool {
+    pub fn state(&mut self, change: &StateChange, moments: &mut Moments) -> bool {
         let StateChange { new, time_ns, .. } = *change;
         self.follow(Layer::Socket, change.sequence);
         self.account_for_unseen(change.unseen_bytes, moments);
@@ -333,7 +335,7 @@ impl Connection {
         }
     }
 
-    fn feed(&mut self, side: Side, piece: Piece<'_>, spans: &mut impl FnMut(Span<'_>), moments: &mut Vec<Moment>) {
+    fn feed(&mut self, side: Side, piece: Piece<'_>, spans: &mut impl FnMut(Span<'_>), moments: &mut Moments) {
         if !self.is_read(side, &piece, moments) {
             return;
         }

@@ -3,21 +3,16 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use super::{Connection, Moment, OPEN_MAX, Piece};
+use super::{Connection, Moment, Moments, OPEN_MAX, Piece};
 use crate::event::{Nanoseconds, Role};
-use crate::exchange::{Ending, Exchange, Unobserved};
+use crate::exchange::{Ending, Unobserved};
 use crate::http::head::{Head, Side};
 use crate::http::http1::{Input, Kind, Part, Span};
 use crate::http::proxy_protocol;
 use crate::rules;
 
 impl Connection {
-    pub(super) fn feed_requests(
-        &mut self,
-        piece: Piece<'_>,
-        spans: &mut impl FnMut(Span<'_>),
-        moments: &mut Vec<Moment>,
-    ) {
+    pub(super) fn feed_requests(&mut self, piece: Piece<'_>, spans: &mut impl FnMut(Span<'_>), moments: &mut Moments) {
         let Piece { mut input, time_ns, .. } = piece;
         self.skip_proxy_header(&mut input, spans);
         if self.is_past_last_request() || self.is_in_malformed_request() {
@@ -34,6 +29,7 @@ impl Connection {
             match part {
                 Some(Part::Blank) => self.begin_blank(time_ns, moments),
                 Some(Part::Begin) => {
+                    self.requests.lend(moments.head());
                     if !std::mem::take(&mut self.is_begun_blank) {
                         self.begin(time_ns, moments);
                     }
@@ -79,7 +75,7 @@ impl Connection {
         }
     }
 
-    fn request_part(&mut self, part: Option<Part>, piece: &Piece<'_>, moments: &mut Vec<Moment>) {
+    fn request_part(&mut self, part: Option<Part>, piece: &Piece<'_>, moments: &mut Moments) {
         let Some(open) = self.exchanges.back_mut() else { return };
         match part {
             Some(Part::Head(head)) => self.request_head(head, piece.time_ns, moments),
@@ -97,7 +93,7 @@ impl Connection {
         }
     }
 
-    fn request_head(&mut self, head: Arc<Head>, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
+    fn request_head(&mut self, head: Arc<Head>, time_ns: Nanoseconds, moments: &mut Moments) {
         let Some(open) = self.exchanges.back_mut() else { return };
         let framing = head.request_framing();
         if head.is_simple() {
@@ -114,7 +110,7 @@ impl Connection {
 
     /// A new request behind the answer completes a request whose end lies in hidden bytes. Behind one that closes there
     /// is none.
-    pub(super) fn end_held_request(&mut self, input: &Input<'_>, moments: &mut Vec<Moment>) {
+    pub(super) fn end_held_request(&mut self, input: &Input<'_>, moments: &mut Moments) {
         if self.requests.is_open_ended()
             && self.last_number.is_none()
             && self.exchanges.back().is_some_and(|open| open.response.is_complete)
@@ -126,7 +122,7 @@ impl Connection {
     }
 
     /// Calls that hide their bytes tell of one exchange a turn.
-    pub(super) fn end_hidden(&mut self, piece: &Piece<'_>, moments: &mut Vec<Moment>) {
+    pub(super) fn end_hidden(&mut self, piece: &Piece<'_>, moments: &mut Moments) {
         const HIDDEN: Unobserved = Unobserved::UnsampledCall;
         let is_answered =
             self.exchanges.front().is_some_and(|open| open.flaw == Some(HIDDEN) && open.response.bytes > 0);
@@ -137,14 +133,14 @@ impl Connection {
         }
     }
 
-    fn request_ended(&mut self, moments: &mut Vec<Moment>) {
+    fn request_ended(&mut self, moments: &mut Moments) {
         let Some(open) = self.exchanges.back_mut() else { return };
         open.request.is_complete = true;
         moments.push(Moment::RequestEnd(open.id.number));
         self.pop_complete(moments);
     }
 
-    fn begin(&mut self, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
+    fn begin(&mut self, time_ns: Nanoseconds, moments: &mut Moments) {
         if self.exchanges.len() >= OPEN_MAX {
             // Their answers are still to come: nobody's from here on.
             self.is_given_up = true;
@@ -157,13 +153,13 @@ impl Connection {
         let id = self.next_id();
         self.next_number += 1;
         let began_ns = self.connected_ns.take().unwrap_or(time_ns);
-        self.exchanges.push_back(Box::new(Exchange::new(id, began_ns)));
+        self.exchanges.push_back(moments.exchange(id, began_ns));
         moments.push(Moment::Begun(id.number));
     }
 
     /// nginx makes a request of the first byte it reads, and passes over blank lines within it
     /// (`ngx_http_create_request`).
-    fn begin_blank(&mut self, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
+    fn begin_blank(&mut self, time_ns: Nanoseconds, moments: &mut Moments) {
         if self.opened.role == Role::Client && !self.is_begun_blank {
             self.begin(time_ns, moments);
             self.is_begun_blank = true;
@@ -182,7 +178,7 @@ impl Connection {
     }
 
     /// After a loss, or when met midway: in step again where a request begins.
-    fn resynchronise(&mut self, input: &Input<'_>, moments: &mut Vec<Moment>) -> bool {
+    fn resynchronise(&mut self, input: &Input<'_>, moments: &mut Moments) -> bool {
         if self.is_given_up || self.is_mid_request || !input.begins_like_a_request() {
             self.is_mid_request = true;
             self.tell_stray(moments);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Connection, Moment, Piece};
+use super::{Connection, Moment, Moments, Piece};
 use crate::event::{Nanoseconds, Role};
 use crate::exchange::{Ending, Unobserved};
 use crate::http::head::{Framing, Head};
@@ -10,12 +10,7 @@ use crate::http::http1::{Input, Part, Span};
 use crate::rules;
 
 impl Connection {
-    pub(super) fn feed_responses(
-        &mut self,
-        piece: Piece<'_>,
-        spans: &mut impl FnMut(Span<'_>),
-        moments: &mut Vec<Moment>,
-    ) {
+    pub(super) fn feed_responses(&mut self, piece: Piece<'_>, spans: &mut impl FnMut(Span<'_>), moments: &mut Moments) {
         let Piece { mut input, time_ns, hidden_for } = piece;
         self.begin_simple_response(&input, time_ns, moments);
         if self.responses.is_lost() {
@@ -47,12 +42,13 @@ impl Connection {
                         open.blame(hidden_for);
                     }
                 }
-                Some(Part::Begin | Part::Blank) | None => {}
+                Some(Part::Begin) => self.responses.lend(moments.head()),
+                Some(Part::Blank) | None => {}
             }
         }
     }
 
-    fn response_head(&mut self, number: u64, head: Arc<Head>, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
+    fn response_head(&mut self, number: u64, head: Arc<Head>, time_ns: Nanoseconds, moments: &mut Moments) {
         let is_end_known = !self.requests.may_have_ended();
         let Some(open) = self.exchange_mut(number) else { return };
         let framing = match head.response_framing(open.method()) {
@@ -85,14 +81,14 @@ impl Connection {
     }
 
     /// Where it ends is not known, so neither is whose the next answer is.
-    fn malformed_response(&mut self, moments: &mut Vec<Moment>) {
+    fn malformed_response(&mut self, moments: &mut Moments) {
         self.lose(Unobserved::OutOfStep);
         self.end_all(Ending::Lost(Unobserved::OutOfStep), moments);
         self.out_of_step = None;
     }
 
     /// A response to no request, unless that lies in bytes that were taken for a body.
-    fn unasked_response(&mut self, moments: &mut Vec<Moment>) {
+    fn unasked_response(&mut self, moments: &mut Moments) {
         let reason = if self.requests.is_blurred() { Unobserved::NotSampled } else { Unobserved::OutOfStep };
         self.lose(reason);
         self.end_all(Ending::Lost(reason), moments);
@@ -101,13 +97,13 @@ impl Connection {
 
     /// Behind an answer that closes the gateway looks at nothing more, and behind one that upgrades there were no
     /// requests but the tunnel's first bytes.
-    fn drop_behind(&mut self, number: u64, moments: &mut Vec<Moment>) {
+    fn drop_behind(&mut self, number: u64, moments: &mut Moments) {
         let kept = self.exchanges.iter().take_while(|open| open.id.number <= number).count();
         self.leave_unread(kept, moments);
     }
 
     /// The connection's end completes a response that has no other end, and is the end of one without length.
-    pub(super) fn end_open_response(&mut self, closed_ns: Option<Nanoseconds>, moments: &mut Vec<Moment>) {
+    pub(super) fn end_open_response(&mut self, closed_ns: Option<Nanoseconds>, moments: &mut Moments) {
         if !self.responses.is_open_ended() {
             return;
         }
@@ -125,13 +121,13 @@ impl Connection {
     }
 
     /// A new request completes a response whose end lies in hidden bytes.
-    pub(super) fn end_blurred_response(&mut self, moments: &mut Vec<Moment>) {
+    pub(super) fn end_blurred_response(&mut self, moments: &mut Moments) {
         if !self.requests.is_in_message() {
             self.end_open_response(None, moments);
         }
     }
 
-    fn response_ended(&mut self, number: u64, moments: &mut Vec<Moment>) {
+    fn response_ended(&mut self, number: u64, moments: &mut Moments) {
         // A client may have sent more requests in the bytes that were taken for this one's body: what comes next tells.
         let is_request_over =
             self.opened.role != Role::Client && self.requests.is_open_ended() && number + 1 == self.next_number;
@@ -154,7 +150,7 @@ impl Connection {
 
     /// The answer to a request of HTTP/0.9 is bare, and so is one that nginx passes on from an upstream whose answer does
     /// not begin like HTTP (`ngx_http_proxy_process_status_line`).
-    fn begin_simple_response(&mut self, input: &Input<'_>, time_ns: Nanoseconds, moments: &mut Vec<Moment>) {
+    fn begin_simple_response(&mut self, input: &Input<'_>, time_ns: Nanoseconds, moments: &mut Moments) {
         let Some(number) = self.current_response() else { return };
         let Some(open) = self.exchange_mut(number) else { return };
         if open.request.head.is_none() || open.response.bytes > 0 {

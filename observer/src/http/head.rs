@@ -259,6 +259,12 @@ impl Head {
     }
 }
 
+impl Default for Head {
+    fn default() -> Self {
+        Head::bare(Text::default())
+    }
+}
+
 impl Default for Text {
     fn default() -> Self {
         Text::Utf8(SecretText::default())
@@ -266,6 +272,22 @@ impl Default for Text {
 }
 
 impl Text {
+    /// Keeps the memory of a usual head's.
+    fn wipe(&mut self) {
+        match self {
+            Text::Utf8(text) => text.clear(),
+            Text::Bytes(_) => *self = Text::default(),
+        }
+    }
+
+    /// Takes the place of one that was wiped.
+    fn fill(&mut self, bytes: &[u8]) {
+        match (&mut *self, std::str::from_utf8(bytes)) {
+            (Text::Utf8(text), Ok(filled)) => text.fill(filled),
+            _ => *self = bytes.to_vec().into(),
+        }
+    }
+
     fn bytes(&self) -> &[u8] {
         match self {
             Text::Utf8(text) => text.as_bytes(),

@@ -83,6 +83,8 @@ pub struct Reader {
     state: State,
     /// The part of a head that came in earlier calls.
     head: Secret,
+    /// Memory for the next one.
+    spare: Option<Arc<Head>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,12 +119,12 @@ enum State {
 impl Reader {
     /// A reader at the start of a connection.
     pub fn new(side: Side) -> Self {
-        Reader { side, state: State::Idle, head: Secret::default() }
+        Reader { side, state: State::Idle, head: Secret::default(), spare: None }
     }
 
     /// A reader of a connection that was met on its way: it waits for [`Reader::restart`].
     pub fn midway(side: Side) -> Self {
-        Reader { side, state: State::Lost, head: Secret::default() }
+        Reader { side, state: State::Lost, head: Secret::default(), spare: None }
     }
 
     /// Reads up to the next part or the input's end. What it takes from `input` belongs to the part it returns, and is
@@ -149,6 +151,11 @@ impl Reader {
             Framing::Tunnel => State::Tunnel,
         };
         None
+    }
+
+    /// Gives it memory for the head that comes next.
+    pub fn lend(&mut self, spare: Option<Arc<Head>>) {
+        self.spare = spare.or(self.spare.take());
     }
 
     /// A message without a head begins, up to the connection's end (HTTP/0.9).
@@ -280,7 +287,7 @@ impl Reader {
             return self.blur(false, true);
         }
         if self.head.is_empty()
-            && let Some(head) = Head::parse_usual(self.side, input.known())
+            && let Some(head) = Head::parse_usual(self.side, input.known(), &mut self.spare)
         {
             input.take(head.bytes());
             return Some(self.give_out(head));
@@ -339,6 +346,7 @@ impl Reader {
     }
 
     fn give_out(&mut self, head: Arc<Head>) -> Part {
+        self.spare = None;
         self.state = State::Decide;
         Part::Head(head)
     }

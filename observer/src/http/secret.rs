@@ -52,6 +52,29 @@ impl Drop for Secret {
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct SecretText(String);
 
+/// Memory beyond this is not kept for other heads.
+const KEPT_BYTES_MAX: usize = 2048;
+
+impl SecretText {
+    /// Forgets the text, and keeps its memory unless that is much.
+    pub fn clear(&mut self) {
+        let mut bytes = std::mem::take(&mut self.0).into_bytes();
+        wipe(&mut bytes);
+        bytes.clear();
+        if bytes.capacity() <= KEPT_BYTES_MAX {
+            self.0 = String::from_utf8(bytes).unwrap_or_default();
+        }
+    }
+
+    /// Takes the place of an empty text.
+    pub fn fill(&mut self, text: &str) {
+        // Nothing is left behind where the memory is too small.
+        debug_assert!(self.0.is_empty());
+        self.0.reserve_exact(text.len());
+        self.0.push_str(text);
+    }
+}
+
 impl From<String> for SecretText {
     fn from(text: String) -> Self {
         SecretText(text)

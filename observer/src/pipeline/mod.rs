@@ -140,8 +140,14 @@ impl Pipeline {
     fn count(&mut self) {
         let facts = self.tracking.facts();
         if !facts.is_empty() {
-            facts.drain().for_each(|(_, fact)| self.counting.take(fact));
+            let mut facts = std::mem::take(facts);
+            for (_, fact) in facts.drain() {
+                if let Some(over) = self.counting.take(fact) {
+                    self.tracking.reuse(over);
+                }
+            }
             facts.shrink();
+            *self.tracking.facts() = facts;
         }
     }
 }

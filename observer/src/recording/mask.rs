@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 use super::head::MASK;
 use super::kept::Kept;
 use super::sample::{Heads, Sample};
-use crate::connection::{Connection, Moment, telling_bytes, telling_unsent_bytes};
+use crate::connection::{Connection, Moments, telling_bytes, telling_unsent_bytes};
 use crate::dns::{self, Messages, is_name_server};
 use crate::event::{
     Cookie, Data, Datagram, Direction, Event, Handshake, Layer, Opened, Process, ProcessChange, Role, StateChange,
@@ -33,7 +33,7 @@ pub struct Masker {
     followed: FxHashMap<Cookie, Followed>,
     resets: Resets,
     /// What connections tell; nobody listens.
-    moments: Vec<Moment>,
+    moments: Moments,
     sample: Vec<u8>,
     tail: [u8; TAIL_BYTES],
 }
@@ -55,7 +55,7 @@ impl Masker {
             gateways: Gateways::default(),
             followed: FxHashMap::default(),
             resets: Resets::default(),
-            moments: Vec::new(),
+            moments: Moments::default(),
             sample: Vec::new(),
             tail: [MASK; TAIL_BYTES],
         }
@@ -90,7 +90,7 @@ impl Masker {
         if let Some(Followed { connection, heads, names }) = self.followed.get_mut(&data.socket) {
             let mut sample = Sample::new(data.sample, &mut self.sample, &self.kept, heads);
             connection.data_with(data, &mut self.moments, &mut |span| sample.take(span));
-            self.moments.clear();
+            self.moments.told.clear();
             if let Some(messages) = names
                 && (data.direction, data.layer) == (Direction::Received, Layer::Socket)
                 && are_names(messages, data)
@@ -122,14 +122,14 @@ impl Masker {
             if change.is_reset() {
                 self.resets.hold(change);
             }
-            self.moments.clear();
+            self.moments.told.clear();
         }
     }
 
     fn handshake(&mut self, handshake: &Handshake) {
         if let Some(followed) = self.followed.get_mut(&handshake.socket) {
             followed.connection.handshake(handshake, &mut self.moments);
-            self.moments.clear();
+            self.moments.told.clear();
         }
     }
 
@@ -156,7 +156,7 @@ impl Masker {
                 }
                 !(is_theirs && connection.is_unix())
             });
-            self.moments.clear();
+            self.moments.told.clear();
         }
         self.gateways.process(process);
     }

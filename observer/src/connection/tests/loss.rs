@@ -1,6 +1,6 @@
 //! What comes out of order, late, or not at all.
 
-use super::super::{Connection, Moment};
+use super::super::{Connection, Moment, Moments};
 use crate::event::{Call, Data, Direction, Endpoint, Layer, Opened, Origin, Role, StateChange, TcpState};
 use crate::exchange::{Ending, Unobserved};
 
@@ -66,53 +66,53 @@ fn ending(moments: &[Moment]) -> Option<(Option<u16>, Ending)> {
 
 #[test]
 fn an_answer_told_of_behind_the_reset_that_it_met_counts() {
-    let (mut connection, mut moments) = (connection(), Vec::new());
+    let (mut connection, mut moments) = (connection(), Moments::default());
     connection.data(&data(1, Direction::Received, REQUEST), &mut moments);
     assert!(!connection.state(&closed(2, TcpState::Established, false), &mut moments));
     connection.data(&data(3, Direction::Sent, RESPONSE), &mut moments);
     connection.state(&closed(4, TcpState::Close, true), &mut moments);
-    assert_eq!(ending(&moments), Some((Some(200), Ending::Complete)));
+    assert_eq!(ending(&moments.told), Some((Some(200), Ending::Complete)));
 }
 
 #[test]
 fn a_client_that_resets_and_gets_no_answer_closed_first() {
-    let (mut connection, mut moments) = (connection(), Vec::new());
+    let (mut connection, mut moments) = (connection(), Moments::default());
     connection.data(&data(1, Direction::Received, REQUEST), &mut moments);
     connection.state(&closed(2, TcpState::Established, false), &mut moments);
-    assert_eq!(ending(&moments), None, "the gateway still has it");
+    assert_eq!(ending(&moments.told), None, "the gateway still has it");
     assert!(connection.state(&closed(3, TcpState::Close, true), &mut moments));
-    assert_eq!(ending(&moments), Some((None, Ending::ByPeer)));
+    assert_eq!(ending(&moments.told), Some((None, Ending::ByPeer)));
 }
 
 #[test]
 fn what_was_missing_before_says_nothing_of_the_next_exchange() {
-    let (mut connection, mut moments) = (connection(), Vec::new());
+    let (mut connection, mut moments) = (connection(), Moments::default());
     connection.data(&data(3, Direction::Received, REQUEST), &mut moments);
     connection.data(&data(4, Direction::Sent, RESPONSE), &mut moments);
-    moments.clear();
+    moments.told.clear();
     let offset = REQUEST.len() as u64;
     connection.data(&Data { offset, ..data(5, Direction::Received, REQUEST) }, &mut moments);
     connection.state(&closed(6, TcpState::Established, false), &mut moments);
     connection.state(&closed(7, TcpState::Close, true), &mut moments);
-    assert_eq!(ending(&moments), Some((None, Ending::ByPeer)));
+    assert_eq!(ending(&moments.told), Some((None, Ending::ByPeer)));
 }
 
 #[test]
 fn bytes_lost_in_both_directions_cost_what_was_open_and_not_the_next_exchange() {
-    let (mut connection, mut moments) = (connection(), Vec::new());
+    let (mut connection, mut moments) = (connection(), Moments::default());
     connection.data(&data(1, Direction::Received, REQUEST), &mut moments);
     // The answer, another request and its answer are lost.
     let received = 2 * REQUEST.len() as u64;
     connection.data(&Data { offset: received, ..data(5, Direction::Received, REQUEST) }, &mut moments);
     let sent = 2 * RESPONSE.len() as u64;
     connection.data(&Data { offset: sent, ..data(6, Direction::Sent, RESPONSE) }, &mut moments);
-    let endings: Vec<_> = moments.iter().filter_map(|moment| ending(std::slice::from_ref(moment))).collect();
+    let endings: Vec<_> = moments.told.iter().filter_map(|moment| ending(std::slice::from_ref(moment))).collect();
     assert_eq!(endings, [(None, Ending::Lost(Unobserved::RecordsLost)), (Some(200), Ending::Complete)]);
 }
 
 #[test]
 fn a_lost_answer_does_not_shift_those_that_follow() {
-    let (mut connection, mut moments) = (connection(), Vec::new());
+    let (mut connection, mut moments) = (connection(), Moments::default());
     connection.data(&data(1, Direction::Received, REQUEST), &mut moments);
     // The answer is lost.
     let (mut received, mut sent) = (REQUEST.len() as u64, RESPONSE.len() as u64);
@@ -122,7 +122,7 @@ fn a_lost_answer_does_not_shift_those_that_follow() {
         received += REQUEST.len() as u64;
         sent += RESPONSE.len() as u64;
     }
-    let endings: Vec<_> = moments.iter().filter_map(|moment| ending(std::slice::from_ref(moment))).collect();
+    let endings: Vec<_> = moments.told.iter().filter_map(|moment| ending(std::slice::from_ref(moment))).collect();
     let lost = (None, Ending::Lost(Unobserved::RecordsLost));
     assert_eq!(endings, [lost, (Some(200), Ending::Complete), (Some(200), Ending::Complete)]);
 }

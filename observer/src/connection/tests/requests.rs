@@ -156,7 +156,7 @@ fn moments_come_in_the_order_in_which_they_happened() {
     wire.writes(2, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n");
     wire.writes(3, "yy");
     let [Moment::Begun(0), Moment::RequestHead(0), Moment::RequestEnd(0), Moment::ResponseHead(0), last] =
-        &wire.moments[..]
+        &wire.moments.told[..]
     else {
         panic!("other moments: {:?}", wire.moments)
     };

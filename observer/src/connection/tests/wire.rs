@@ -1,6 +1,6 @@
 //! One connection fed by hand: what is read and written when, and a line of text for each exchange that is over.
 
-use super::super::{Connection, Moment, Phase};
+use super::super::{Connection, Moment, Moments, Phase};
 use crate::event::{Call, Data, Direction, Endpoint, Layer, Opened, Origin, Role, StateChange, TcpState};
 use crate::exchange::{Ending, Exchange};
 use crate::verdict::Verdict;
@@ -9,7 +9,7 @@ pub const MS: u64 = 1_000_000;
 
 pub struct Wire {
     pub connection: Connection,
-    pub moments: Vec<Moment>,
+    pub moments: Moments,
     received: u64,
     sent: u64,
     sequence: u32,
@@ -35,7 +35,7 @@ impl Wire {
             local: Endpoint::Ip("10.0.0.1:80".parse().unwrap()),
             remote: Endpoint::Ip("10.0.0.9:4000".parse().unwrap()),
         };
-        Wire { connection: Connection::new(opened, 0), moments: Vec::new(), received: 0, sent: 0, sequence: 1 }
+        Wire { connection: Connection::new(opened, 0), moments: Moments::default(), received: 0, sent: 0, sequence: 1 }
     }
 
     pub fn reads(&mut self, at_ms: u64, bytes: impl AsRef<[u8]>) {
@@ -176,7 +176,7 @@ impl Wire {
             Moment::Carries(carried) => Some(format!("carries {carried:?}")),
             Moment::Begun(_) | Moment::RequestHead(_) | Moment::RequestEnd(_) | Moment::ResponseHead(_) => None,
         };
-        self.moments.drain(..).filter_map(over).collect()
+        self.moments.told.drain(..).filter_map(over).collect()
     }
 }
 

@@ -17,15 +17,27 @@ const LINES_USUAL: usize = 128;
 impl Head {
     /// Parses a complete head, as [`end_of_head`] found it.
     pub fn parse(side: Side, text: &[u8]) -> Result<Self, Malformed> {
-        let mut head = Head::bare(Text::default());
+        let mut head = Head::default();
         if head.read_usual(side, text).is_some() { Ok(head) } else { Head::parse_any(side, text) }
     }
 
     /// Parses the head at the start of `bytes`, if it is complete and of the usual form.
-    pub fn parse_usual(side: Side, bytes: &[u8]) -> Option<Arc<Self>> {
-        let mut head = Head::bare(Text::default());
-        head.read_usual(side, bytes)?;
-        Some(Arc::new(head))
+    /// It takes the memory of `spare`, if that is there and nobody else has it.
+    pub fn parse_usual(side: Side, bytes: &[u8], spare: &mut Option<Arc<Self>>) -> Option<Arc<Self>> {
+        let mut shared = spare.take().unwrap_or_default();
+        let own = Arc::get_mut(&mut shared)?;
+        if own.read_usual(side, bytes).is_some() {
+            return Some(shared);
+        }
+        own.wipe();
+        *spare = Some(shared);
+        None
+    }
+
+    /// Forgets all but its memory.
+    pub fn wipe(&mut self) {
+        self.text.wipe();
+        *self = Head { text: std::mem::take(&mut self.text), ..Head::default() };
     }
 
     /// `None` if it is not complete or not of that form: what was read counts for nothing then.
@@ -39,7 +51,7 @@ impl Head {
         }
         self.bytes = length as u32;
         if side == Side::Request || self.has_ids() {
-            self.text = bytes[..length].to_vec().into();
+            self.text.fill(&bytes[..length]);
         }
         Some(())
     }
@@ -131,7 +143,7 @@ impl Head {
         Some(Head { method: place(text, method), target: place(text, target), minor: SIMPLE, ..bare })
     }
 
-    fn bare(text: Text) -> Self {
+    pub(super) fn bare(text: Text) -> Self {
         Head {
             bytes: text.bytes().len() as u32,
             text,

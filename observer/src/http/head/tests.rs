@@ -180,12 +180,12 @@ mod usual {
     #[test]
     fn usual_heads_need_no_other_parser() {
         for (side, text) in USUAL {
-            let usual = Head::parse_usual(side, text.as_bytes());
+            let usual = Head::parse_usual(side, text.as_bytes(), &mut None);
             assert_eq!(usual.as_deref(), Head::parse_any(side, text.as_bytes()).ok().as_ref(), "{text}");
             assert!(usual.is_some(), "{text}");
         }
         assert!(
-            Head::parse_usual(Side::Response, b"HTTP/1.1 204\r\nServer: x\r\n\r\n").is_some(),
+            Head::parse_usual(Side::Response, b"HTTP/1.1 204\r\nServer: x\r\n\r\n", &mut None).is_some(),
             "a reason may be missing"
         );
     }
@@ -211,7 +211,7 @@ mod usual {
                     _ => drop(text.remove(at)),
                 }
             }
-            if let Some(usual) = Head::parse_usual(side, &text) {
+            if let Some(usual) = Head::parse_usual(side, &text, &mut None) {
                 let end = end_of_head(&text, 0).unwrap();
                 prop_assert_eq!(usual.bytes(), end as u64);
                 prop_assert_eq!(Ok(usual), Head::parse_any(side, &text[..end]).map(Arc::new));

@@ -14,7 +14,7 @@ use observer_ebpf::tables::Loss;
 
 use crate::attribution::Attribution;
 use crate::event::{Cookie, Event, Lost, Origin, Process, ProcessChange, Role, TcpState};
-use crate::exchange::Unobserved;
+use crate::exchange::{Exchange, Unobserved};
 use crate::gateways::{GatewayId, Gateways};
 use crate::metrics::Metrics;
 use crate::rules::Uncertain;
@@ -156,12 +156,15 @@ impl Counting {
         }
     }
 
-    /// Counts one fact.
-    pub fn take(&mut self, fact: Fact) {
+    /// Counts one fact. Gives an exchange back that is over with it.
+    pub fn take(&mut self, fact: Fact) -> Option<Box<Exchange>> {
         match fact {
             Fact::Client { socket, gateway, what } => self.client(socket, gateway, what),
             Fact::Upstream(ends, what) => self.upstream(&ends, what),
-            Fact::Ended { exchange, ending, entrance } => self.ended(&exchange, ending, entrance),
+            Fact::Ended { exchange, ending, entrance } => {
+                self.ended(&exchange, ending, entrance);
+                return Some(exchange);
+            }
             Fact::Stray(reason) => self.stray(reason),
             Fact::KilledBehindAnswer(socket) => {
                 if !self.clients.is_internal(socket) {
@@ -181,6 +184,7 @@ impl Counting {
             Fact::Talked(remote, result) => self.datastore.talked(&remote, result),
             Fact::Answered { network, answer, time_ns } => self.attribution.answered(network, &answer, time_ns),
         }
+        None
     }
 
     fn client(&mut self, socket: Cookie, gateway: GatewayId, what: ClientFact) {

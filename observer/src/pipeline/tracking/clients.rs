@@ -1,6 +1,6 @@
 //! What becomes of the clients' exchanges.
 
-use crate::connection::{Connection, Moment};
+use crate::connection::{Connection, Moment, Moments};
 use crate::event::{Cookie, Data, Direction, Opened, Role};
 use crate::exchange::{Ending, Exchange};
 use crate::pairing::Touch;
@@ -27,10 +27,10 @@ impl Tracking {
     }
 
     /// `call` is the one that moved bytes just now, if one did.
-    pub(super) fn client_moments(&mut self, socket: Cookie, call: Option<&Data<'_>>, moments: &mut Vec<Moment>) {
+    pub(super) fn client_moments(&mut self, socket: Cookie, call: Option<&Data<'_>>, moments: &mut Moments) {
         let thread = call.map_or(0, |call| call.thread);
         let mut answered = None;
-        for moment in moments.drain(..) {
+        for moment in moments.told.drain(..) {
             match moment {
                 Moment::Begun(_) => self.client_begun(socket),
                 Moment::RequestHead(number) => self.client_waits(socket, number),

@@ -31,7 +31,7 @@ const ALERTS: [(u8, &str, &str); 18] = [
 
 impl Tracking {
     pub(super) fn handshake(&mut self, handshake: &Handshake) {
-        let mut moments = std::mem::take(&mut self.moments);
+        let mut moments = self.moments.take().unwrap_or_default();
         if let Some(connection) = self.connections.get_mut(&handshake.socket) {
             connection.handshake(handshake, &mut moments);
             if handshake.step == HandshakeStep::Done {
@@ -39,7 +39,7 @@ impl Tracking {
             }
             self.moments_of(handshake.socket, &mut moments);
         }
-        self.moments = moments;
+        self.moments = Some(moments);
     }
 
     fn handshake_done(&mut self, socket: Cookie, time_ns: Nanoseconds) {

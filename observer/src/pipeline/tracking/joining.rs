@@ -1,5 +1,6 @@
 //! Decides whose the upstream exchanges are, when a client's response begins.
 
+use crate::connection::Moments;
 use crate::event::{Cookie, Data, Direction, Nanoseconds, Role};
 use crate::exchange::{Attempt, Exchange, ExchangeId};
 use crate::http::head::Head;
@@ -245,7 +246,7 @@ impl Tracking {
 
     /// Something that a client's exchange which is answered in full may have been kept for is over.
     pub(super) fn client_may_end(&mut self, client: ExchangeId, time_ns: Nanoseconds) {
-        let mut moments = Vec::new();
+        let mut moments = Moments::default();
         if let Some(connection) = self.connections.get_mut(&client.socket) {
             connection.attempt_ended(client.number, time_ns, &mut moments);
         }

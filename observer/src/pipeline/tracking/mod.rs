@@ -11,11 +11,11 @@ mod upstreams;
 
 use rustc_hash::FxHashMap;
 
-use crate::connection::{Carried, Connection, Moment};
+use crate::connection::{Carried, Connection, Moments};
 use crate::event::{
     Cookie, Data, Direction, Event, Nanoseconds, Opened, Process, ProcessChange, Remaining, Role, StateChange, TcpState,
 };
-use crate::exchange::Unobserved;
+use crate::exchange::{Exchange, Unobserved};
 use crate::gateways::Gateways;
 use crate::pairing::{Pairing, Touch};
 use crate::resets::Resets;
@@ -65,7 +65,8 @@ pub struct Tracking {
     pub(super) name_servers: NameServers,
     held: Vec<Held>,
     journal: Option<Journal>,
-    moments: Vec<Moment>,
+    /// Out while a call is looked at; large, so that it is not moved itself.
+    moments: Option<Box<Moments>>,
     facts: Facts,
 }
 
@@ -82,7 +83,7 @@ impl Tracking {
             name_servers: NameServers::default(),
             held: Vec::new(),
             journal: None,
-            moments: Vec::new(),
+            moments: None,
             facts: Facts::default(),
         }
     }
@@ -109,6 +110,11 @@ impl Tracking {
     /// What came to light, for the caller to take out.
     pub fn facts(&mut self) -> &mut Facts {
         &mut self.facts
+    }
+
+    /// Takes an exchange that was counted, for its memory.
+    pub fn reuse(&mut self, exchange: Box<Exchange>) {
+        self.moments.get_or_insert_default().give_back(exchange);
     }
 
     /// Clients' exchanges under way: begun, and neither counted nor filtered nor unobserved yet.
@@ -190,7 +196,7 @@ impl Tracking {
     }
 
     /// What a connection told that is not about bytes of its own.
-    fn moments_of(&mut self, socket: Cookie, moments: &mut Vec<Moment>) {
+    fn moments_of(&mut self, socket: Cookie, moments: &mut Moments) {
         match self.connections.get(&socket).map(|connection| connection.opened.role) {
             Some(Role::Upstream) => self.upstream_moments(socket, 0, moments),
             Some(Role::Client | Role::Listener) => self.client_moments(socket, None, moments),
@@ -209,7 +215,7 @@ impl Tracking {
 
     fn data(&mut self, data: &Data<'_>) {
         self.look_at_held(data);
-        let mut moments = std::mem::take(&mut self.moments);
+        let mut moments = self.moments.take().unwrap_or_default();
         if let Some(connection) = self.connections.get_mut(&data.socket) {
             let is_fresh = connection.connected_ns.is_some();
             connection.data(data, &mut moments);
@@ -235,14 +241,14 @@ impl Tracking {
                 self.forget(data.socket);
             }
         }
-        self.moments = moments;
+        self.moments = Some(moments);
     }
 
     fn state(&mut self, change: &StateChange) {
         if change.old == TcpState::Listen {
             self.gateways.stopped_listening(change.socket);
         }
-        let mut moments = std::mem::take(&mut self.moments);
+        let mut moments = self.moments.take().unwrap_or_default();
         if let Some(connection) = self.connections.get_mut(&change.socket) {
             let is_done = connection.state(change, &mut moments);
             match connection.opened.role {
@@ -263,7 +269,7 @@ impl Tracking {
                 self.remove(change.socket);
             }
         }
-        self.moments = moments;
+        self.moments = Some(moments);
     }
 
     /// It is that late: ends the connections whose closes must have been lost.
@@ -290,7 +296,7 @@ impl Tracking {
         for socket in gone {
             let Some(connection) = self.connections.get_mut(&socket) else { continue };
             self.facts.about(socket);
-            let mut moments = Vec::new();
+            let mut moments = Moments::default();
             let time_ns = connection.vanish(&mut moments);
             if connection.opened.role == Role::Client {
                 self.client_moments(socket, None, &mut moments);
@@ -314,7 +320,7 @@ impl Tracking {
         sockets.sort_unstable_by_key(|socket| (self.connections[socket].opened.role != Role::Client, *socket));
         self.look_at_last_answer(&sockets);
         for socket in sockets {
-            let mut moments = Vec::new();
+            let mut moments = Moments::default();
             let Some(connection) = self.connections.get_mut(&socket) else { continue };
             connection.process_ended(&mut moments);
             // nginx counts connections in memory that its workers share: those of a worker that was killed are counted as

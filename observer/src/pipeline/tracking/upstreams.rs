@@ -1,6 +1,6 @@
 //! What the upstreams' exchanges tell of the clients'.
 
-use crate::connection::{Connection, Moment};
+use crate::connection::{Connection, Moment, Moments};
 use crate::event::{Cookie, Data, Direction, Endpoint, Nanoseconds, Origin, StateChange, TcpState};
 use crate::exchange::{After, Attempt, Ending, Exchange, ExchangeId, Failure};
 use crate::http::http1::{Input, TLS_HANDSHAKE};
@@ -71,19 +71,24 @@ impl Tracking {
         }
     }
 
-    pub(super) fn upstream_moments(&mut self, socket: Cookie, thread: u32, moments: &mut Vec<Moment>) {
-        for moment in moments.drain(..) {
+    pub(super) fn upstream_moments(&mut self, socket: Cookie, thread: u32, moments: &mut Moments) {
+        let mut told = std::mem::take(&mut moments.told);
+        for moment in told.drain(..) {
             match moment {
                 Moment::Begun(number) => self.upstream_begun(socket, number, thread),
                 Moment::RequestHead(number) => self.upstream_asked(socket, number),
                 Moment::ResponseHead(number) => self.upstream_answered(socket, number),
                 Moment::RequestEnd(_) => {}
-                Moment::Ended(exchange, ending) => self.upstream_ended(socket, &exchange, ending),
+                Moment::Ended(exchange, ending) => {
+                    self.upstream_ended(socket, &exchange, ending);
+                    moments.give_back(exchange);
+                }
                 // The clients' exchanges are what is counted.
                 Moment::Stray(_) => {}
                 Moment::Carries(carried) => self.carries(socket, carried),
             }
         }
+        moments.told = told;
     }
 
     /// The thread heard from an upstream, or found a connect done (`is_fresh`).

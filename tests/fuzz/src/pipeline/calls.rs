@@ -95,7 +95,7 @@ impl World {
         self.pipeline.handle(&Event::Data(data));
         let mut look = |span: Span<'_>| self.traffic.take_span(&span);
         socket.connection.data_with(&data, &mut self.moments, &mut look);
-        self.moments.drain(..).for_each(|moment| self.traffic.take(&moment));
+        self.moments.told.drain(..).for_each(|moment| self.traffic.take(&moment));
     }
 }
 

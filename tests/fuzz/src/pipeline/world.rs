@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use observer::connection::{Connection, Moment};
+use observer::connection::{Connection, Moments};
 use observer::event::{
     Cookie, Direction, Endpoint, Event, Lost, Opened, Origin, Process, ProcessChange, Resolved, Role, StateChange,
     TcpState,
@@ -54,7 +54,7 @@ pub(super) struct World {
     next_cookie: Cookie,
     pub(super) slots: [Option<Socket>; SLOTS],
     pub(super) traffic: Traffic,
-    pub(super) moments: Vec<Moment>,
+    pub(super) moments: Moments,
 }
 
 pub(super) struct Socket {
@@ -85,7 +85,7 @@ impl World {
             next_cookie: LISTENERS + 1,
             slots: [const { None }; SLOTS],
             traffic: Traffic::default(),
-            moments: Vec::new(),
+            moments: Moments::default(),
         };
         world.process(MASTER, ProcessChange::Found { root: MASTER, name: "nginx".into() });
         world.process(11, ProcessChange::Forked { parent: MASTER });
@@ -259,7 +259,7 @@ impl World {
                 };
                 self.pipeline.handle(&Event::State(change));
                 state.connection.state(&change, &mut self.moments);
-                self.moments.drain(..).for_each(|moment| self.traffic.take(&moment));
+                self.moments.told.drain(..).for_each(|moment| self.traffic.take(&moment));
             }
         }
         if new == TcpState::Close {
