@@ -323,14 +323,14 @@ pub fn may_begin_a_status_line(bytes: &[u8]) -> bool {
     {
         return true;
     }
-    let line = &bytes[..short::find(b'\n', bytes).unwrap_or(bytes.len())];
+    let line = &bytes[..short::find::<b'\n'>(bytes).unwrap_or(bytes.len())];
     if line.len() == bytes.len() {
         return START.starts_with(line) || line.starts_with(START);
     }
     if !line.starts_with(START) {
         return false;
     }
-    let Some(space) = short::find(b' ', line) else { return false };
+    let Some(space) = short::find::<b' '>(line) else { return false };
     let status = line[space..].trim_ascii_start();
     let digits = status.iter().take_while(|byte| byte.is_ascii_digit()).count();
     digits == 3 && matches!(status.get(3), None | Some(b' ' | b'.' | b'\r'))

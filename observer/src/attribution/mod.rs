@@ -277,7 +277,7 @@ impl Attribution {
 
 /// The path of a request's target: no scheme and authority before it, no query after it.
 fn path_of(target: &str) -> &[u8] {
-    let end = short::find(b'?', target.as_bytes()).unwrap_or(target.len());
+    let end = short::find::<b'?'>(target.as_bytes()).unwrap_or(target.len());
     let target = &target[..end];
     if target.starts_with('/') {
         return target.as_bytes();

@@ -105,7 +105,7 @@ pub fn split_port(text: &str) -> (&str, Option<u16>) {
             None => (text, None),
         };
     }
-    let Some(colon) = short::find(b':', text.as_bytes()) else { return (text, None) };
+    let Some(colon) = short::find::<b':'>(text.as_bytes()) else { return (text, None) };
     digits(&text[colon + 1..]).map_or((text, None), |port| (&text[..colon], Some(port)))
 }
 

@@ -134,7 +134,7 @@ impl Head {
             Some(rest) => rest.find('/').map_or("/", |at| &rest[at..]),
             None => target,
         };
-        short::find(b'?', path.as_bytes()).map_or(path, |query| &path[..query])
+        short::find::<b'?'>(path.as_bytes()).map_or(path, |query| &path[..query])
     }
 
     /// The host that the request is for: of an absolute target if it has that form, else of `Host`.

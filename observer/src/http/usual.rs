@@ -88,17 +88,17 @@ fn name(text: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// The first line, without its end, which in a plain text is CRLF, and what is behind it.
 fn line(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let newline = short::find(b'\n', text)?;
+    let newline = short::find::<b'\n'>(text)?;
     Some((&text[..newline.checked_sub(1)?], &text[newline + 1..]))
 }
 
 fn request_line(line: &[u8]) -> Option<StartLine<'_>> {
     let (rest, version) = line.split_last_chunk::<9>()?;
     let minor = minor(version.strip_prefix(b" ")?)?;
-    let space = short::find(b' ', rest)?;
+    let space = short::find::<b' '>(rest)?;
     let (method, target) = (&rest[..space], &rest[space + 1..]);
     let is_usual = !method.is_empty() && method.iter().all(u8::is_ascii_uppercase) && !target.is_empty();
-    (is_usual && short::find(b' ', target).or_else(|| short::find(b'\t', target)).is_none())
+    (is_usual && short::find::<b' '>(target).or_else(|| short::find::<b'\t'>(target)).is_none())
         .then_some(StartLine::Request { method, target, minor })
 }
 

@@ -183,7 +183,7 @@ impl Head {
             13 if is(PASSED_ON[1]) => self.passed_on[1] = hash(value()),
             12 if is(PASSED_ON[2]) => {
                 let value = value();
-                self.passed_on[2] = hash(&value[..short::find(b';', value).unwrap_or(value.len())]);
+                self.passed_on[2] = hash(&value[..short::find::<b';'>(value).unwrap_or(value.len())]);
             }
             10 if is(PASSED_ON[3]) => self.passed_on[3] = hash(value()),
             6 if is("expect") => {
@@ -216,21 +216,21 @@ impl Head {
     fn read_connection(&mut self, value: &[u8]) {
         let mut rest = Some(value);
         while let Some(text) = rest {
-            let comma = short::find(b',', text);
+            let comma = short::find::<b','>(text);
             rest = comma.map(|comma| &text[comma + 1..]);
             let token = text[..comma.unwrap_or(text.len())].trim_ascii();
             match token.len() {
-                5 => self.close |= token.eq_ignore_ascii_case(b"close"),
-                10 => self.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive"),
-                7 => self.upgrade |= token.eq_ignore_ascii_case(b"upgrade"),
+                5 => self.close |= is_name(token, b"close"),
+                10 => self.keep_alive |= is_name(token, b"keep-alive"),
+                7 => self.upgrade |= is_name(token, b"upgrade"),
                 _ => {}
             }
         }
     }
 }
 
-/// Whether a name, of bytes that names consist of, is this one, whatever its case: of those only letters differ in the one
-/// bit. Eight bytes at a time, the last ones once more.
+/// Whether a name is this one, whatever its case: of bytes that names and tokens consist of only letters differ in the one bit.
+/// Eight bytes at a time, the last ones once more.
 fn is_name(name: &[u8], expected: &[u8]) -> bool {
     const CASE: u64 = u64::from_ne_bytes([b' '; 8]);
     let is_alike =

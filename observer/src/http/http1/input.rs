@@ -32,7 +32,7 @@ impl<'a> Input<'a> {
     /// Whether the next bytes are known and begin with a method and a space (RFC 9112, section 3.1).
     pub fn begins_like_a_request(&self) -> bool {
         let looked_at = &self.known[..self.known.len().min(METHOD_BYTES_MAX + 1)];
-        short::find(b' ', looked_at).is_some_and(|space| space > 0 && is_method(&looked_at[..space]))
+        short::find::<b' '>(looked_at).is_some_and(|space| space > 0 && is_method(&looked_at[..space]))
     }
 
     /// Whether the next bytes are known and begin like a request, or are too few to tell.
