@@ -239,8 +239,6 @@ impl Exchange {
     }
 
     /// Adds an attempt where it belongs by its time. Gives it back if there are too many.
-    // Inlined it is moved once, not twice.
-    #[inline]
     pub fn add_attempt(&mut self, attempt: Attempt) -> Result<(), Box<Attempt>> {
         if self.attempts.len() >= ATTEMPTS_MAX {
             return Err(Box::new(attempt));
@@ -250,7 +248,9 @@ impl Exchange {
             // Nearly always it stays the only one.
             self.attempts.reserve_exact(1);
         }
-        self.attempts.insert(at, attempt);
+        // Nearly always it is the last one, and stays where it is pushed.
+        self.attempts.push(attempt);
+        self.attempts[at..].rotate_right(1);
         Ok(())
     }
 

@@ -92,8 +92,15 @@ impl Culprit {
 
 pub(super) struct Upstreams {
     pub(super) families: Families,
-    services: FxHashMap<Arc<str>, Service>,
+    services: Services,
     targets: usize,
+}
+
+/// By name, found by one look-up.
+#[derive(Default)]
+struct Services {
+    all: Vec<Service>,
+    by_name: FxHashMap<Arc<str>, usize>,
 }
 
 pub(super) struct Families {
@@ -135,14 +142,14 @@ impl Upstreams {
                 phase_ms: Series::register(&PHASE_MS, false, registry),
                 failures: Series::register(&FAILURES, false, registry),
             },
-            services: FxHashMap::default(),
+            services: Services::default(),
             targets: 0,
         }
     }
 
     /// Adds the tries for one client's request, in their order.
     pub(super) fn tried<'a>(&mut self, service: &Arc<str>, tries: impl Iterator<Item = Try<'a>>) {
-        let Service { name, targets, retries, phases, .. } = Service::of(&mut self.services, service);
+        let Service { name, targets, retries, phases, .. } = self.services.named(service);
         for (index, one) in tries.enumerate() {
             targets.of(one.target, name, &mut self.targets, &self.families).add(&one, name, &self.families);
             for (phase, us) in one.phases_us.iter().enumerate().filter_map(|(phase, us)| Some((phase, (*us)?))) {
@@ -158,24 +165,41 @@ impl Upstreams {
 
     /// An exchange failed.
     pub(super) fn failed(&mut self, service: &Arc<str>, by: Culprit) {
-        let service = Service::of(&mut self.services, service);
+        let service = self.services.named(service);
         let name = &service.name;
         let add = || self.families.failures.add(&[name, by.name()]);
         service.failures.entry(by).or_insert_with(add).inc();
     }
 }
 
+impl Services {
+    fn named(&mut self, name: &Arc<str>) -> &mut Service {
+        let at = match self.by_name.get(name) {
+            Some(&at) => at,
+            None => self.add(name),
+        };
+        &mut self.all[at]
+    }
+
+    fn add(&mut self, name: &Arc<str>) -> usize {
+        let name = if self.all.len() >= MAX_SERVICES { OTHER.into() } else { name.clone() };
+        let (all, new) = (&mut self.all, name.clone());
+        *self.by_name.entry(name).or_insert_with(|| {
+            all.push(Service::new(new));
+            all.len() - 1
+        })
+    }
+}
+
 impl Service {
-    fn of<'a>(services: &'a mut FxHashMap<Arc<str>, Service>, name: &Arc<str>) -> &'a mut Service {
-        let is_new = !services.contains_key(name);
-        let name = if is_new && services.len() >= MAX_SERVICES { OTHER.into() } else { name.clone() };
-        services.entry(name).or_insert_with_key(|name| Service {
-            name: name.clone(),
+    fn new(name: Arc<str>) -> Self {
+        Service {
+            name,
             targets: Targets::default(),
             retries: None,
             phases: Default::default(),
             failures: FxHashMap::default(),
-        })
+        }
     }
 }
 
