@@ -19,6 +19,7 @@ const ATTEMPTS_MAX: usize = 4;
 pub struct Moments {
     /// In the order in which they happened.
     pub told: Vec<Moment>,
+    #[expect(clippy::vec_box, reason = "the boxes themselves are handed out and taken back")]
     exchanges: Vec<Box<Exchange>>,
     heads: Vec<Arc<Head>>,
 }
