@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,13 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// Threads that take probes out when the agent ends.
 const ENDING_THREADS: usize = 64;
 
+/// Probes that are perf's events are not taken out sooner than this after the last process began: the kernel holds a lock
+/// meanwhile (`event_mutex`, some 80 ms each) which putting one in needs, too, and new workers should not wait for it.
+const EVENTS_STAY: Duration = Duration::from_secs(5);
+
+/// So many of them stay at most, each an open file.
+const STAYING_EVENTS_MAX: usize = 512;
+
 /// Files whose functions are kept in mind; those of processes that are gone make room.
 const FILES_MAX: usize = 4096;
 
@@ -40,7 +47,17 @@ pub struct Prober {
     ending: Ending,
 }
 
-type Ending = Arc<Mutex<Vec<OwnedFd>>>;
+type Ending = Arc<Mutex<Ended>>;
+
+/// What processes that ended left.
+#[derive(Default)]
+struct Ended {
+    links: Vec<OwnedFd>,
+    /// `None` where nothing else waits for what they are taken out by.
+    stay_until: Option<Instant>,
+    /// A thread looks after those that stay.
+    is_looked_after: bool,
+}
 
 struct Probed {
     /// `None` where none could be put.
@@ -64,6 +81,9 @@ impl Prober {
     /// Looks after a process from now on.
     pub fn begin(&mut self, process: u32, programs: &mut Ebpf, tables: &mut Tables) {
         let now = Instant::now();
+        if self.probes_are_events() {
+            locked(&self.ending).stay_until = Some(now + EVENTS_STAY);
+        }
         let probed = Probed { links: BTreeMap::new(), next_look: now, wait: FIRST_LOOK, has_failed: false };
         self.processes.entry(process).or_insert(probed);
         self.look(process, now, programs, tables);
@@ -79,17 +99,15 @@ impl Prober {
     pub fn end(&mut self, process: u32) {
         let Some(probed) = self.processes.remove(&process) else { return };
         let links = probed.links.into_values().flatten().flat_map(Links::into_each);
-        let mut ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
-        ending.extend(links);
-        if !ending.is_empty() {
-            drop(ending);
-            let ending = Arc::clone(&self.ending);
-            thread::spawn(move || {
-                while let Some(link) = next(&ending) {
-                    drop(link)
-                }
-            });
+        let mut ending = locked(&self.ending);
+        ending.links.extend(links);
+        if ending.links.is_empty() || (self.probes_are_events() && ending.is_looked_after) {
+            return;
         }
+        ending.is_looked_after = true;
+        drop(ending);
+        let ending = Arc::clone(&self.ending);
+        thread::spawn(move || take_out(&ending));
     }
 
     /// Takes all probes out. The kernel takes its time with each: with those of many places many at once; with single ones
@@ -97,7 +115,7 @@ impl Prober {
     pub fn end_all(&mut self) {
         let links = std::mem::take(&mut self.processes).into_values().flat_map(|probed| probed.links.into_values());
         let mut each: Vec<OwnedFd> = links.flatten().flat_map(Links::into_each).collect();
-        each.extend(std::iter::from_fn(|| next(&self.ending)));
+        each.append(&mut locked(&self.ending).links);
         if self.probes_are_events() {
             if let Err(error) = abi::close_in_child(each) {
                 log::debug!("the probes were taken out one after the other: {error}");
@@ -163,8 +181,27 @@ impl Prober {
     }
 }
 
-fn next(ending: &Ending) -> Option<OwnedFd> {
-    ending.lock().unwrap_or_else(PoisonError::into_inner).pop()
+fn locked(ending: &Ending) -> MutexGuard<'_, Ended> {
+    ending.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes probes out, one after the other, until there are none.
+fn take_out(ending: &Ending) {
+    loop {
+        let mut ended = locked(ending);
+        let stay = ended.stay_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()));
+        if !stay.is_zero() && (1..=STAYING_EVENTS_MAX).contains(&ended.links.len()) {
+            drop(ended);
+            thread::sleep(stay);
+            continue;
+        }
+        let Some(link) = ended.links.pop() else {
+            ended.is_looked_after = false;
+            return;
+        };
+        drop(ended);
+        drop(link);
+    }
 }
 
 /// A new process may be asked something at any moment: files that are named like a TLS library go before those that have to
