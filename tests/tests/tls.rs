@@ -19,12 +19,14 @@ use observer_tests::exposition::Exposition;
 use observer_tests::process::signal_pid;
 use observer_tests::traffic::Kept;
 use observer_tests::wait::{PATIENCE, alone, until_true};
-use observer_tests::{Agent, Client, Request, Upstream, totals};
+use observer_tests::{Agent, Client, Nginx, Request, Upstream, totals};
 
 const LIBRARIES: &str = "/usr/lib/x86_64-linux-gnu";
 
-/// One link for all places of a library, and an event for each as before Linux 6.11.
-const WAYS: [&[(&str, &str)]; 2] = [&[], &[(SINGLE_PROBES_VARIABLE, "1")]];
+const UNREAD: &str = "observer_exchanges_unobserved_total{reason=\"tls_unreadable\"}";
+
+/// Each probe has an event of its own, as before Linux 6.11.
+const SINGLE: &[(&str, &str)] = &[(SINGLE_PROBES_VARIABLE, "1")];
 
 #[test]
 fn connections_open_before_the_agent_are_met_in_the_middle() -> Result<()> {
@@ -90,16 +92,30 @@ fn plaintext_that_the_library_had_before_the_agent_came_is_taken_for_nobody_else
 fn workers_of_a_reload_are_followed() -> Result<()> {
     let _alone = alone()?;
     let upstream = Upstream::ipv4()?;
-    for variables in WAYS {
-        let nginx = gateway(&upstream)?.workers(3).start()?;
-        let agent = Agent::start_with(&[nginx.selector()], &[], variables)?;
-        for round in 0..3 {
-            for _ in 0..10 {
-                exchange(&nginx, "bytes/2000")?;
-            }
-            check(&agent, &nginx, 0..10 * (round + 1)).with_context(|| format!("{variables:?}"))?;
-            nginx.reload()?;
+    let nginx = gateway(&upstream)?.workers(3).start()?;
+    let agent = Agent::watching(&[nginx.selector()])?;
+    for round in 0..3 {
+        for _ in 0..10 {
+            exchange(&nginx, "bytes/2000")?;
         }
+        check(&agent, &nginx, 0..10 * (round + 1))?;
+        nginx.reload()?;
+    }
+    Ok(())
+}
+
+/// It takes longer until they are there, most of all while another agent's are taken out.
+#[test]
+fn workers_of_a_reload_are_followed_where_each_probe_has_an_event_of_its_own() -> Result<()> {
+    let _alone = alone()?;
+    let upstream = Upstream::ipv4()?;
+    let nginx = gateway(&upstream)?.start()?;
+    let agent = Agent::start_with(&[nginx.selector()], &[], SINGLE)?;
+    let mut sent = 0;
+    for _ in 0..4 {
+        sent = until_read(&agent, &nginx, sent)?;
+        sent = check_from_here(&agent, &nginx, sent, &["bytes/2000"; 10])?;
+        nginx.reload()?;
     }
     Ok(())
 }
@@ -113,32 +129,14 @@ fn a_gateway_that_starts_later_is_read_once_its_probes_are_there() -> Result<()>
     let agent = Agent::watching(&["name:gw-tls-late"])?;
     let upstream = Upstream::ipv4()?;
     let nginx = gateway(&upstream)?.binary(&program).start()?;
-    // What came before the probes is told, not guessed at.
-    let mut sent = 0.0;
-    until_true("a request is read", PATIENCE, || {
-        exchange(&nginx, "bytes/10")?;
-        sent += 1.0;
-        Ok(agent.scrape()?.sum("kong_http_status_total") > 0.0)
-    })?;
-    let unread = "observer_exchanges_unobserved_total{reason=\"tls_unreadable\"}";
-    let told = |now: &Exposition| now.sum("kong_http_status_total") + now.value(unread);
-    let now = agent.scrape_when(|now| told(now) >= sent)?;
-    ensure!(told(&now) == sent, "{sent} sent:\n{}", now.own());
-    let before = now;
-    for _ in 0..20 {
-        exchange(&nginx, "bytes/10")?;
-    }
-    let connections = 20.0;
-    let read = |now: &Exposition| now.since(&before).sum("kong_http_status_total");
-    let now = agent.scrape_when(|now| read(now) >= connections)?;
-    ensure!(read(&now) == connections, "{}", now.own());
-    Ok(())
+    let sent = until_read(&agent, &nginx, 0)?;
+    check_from_here(&agent, &nginx, sent, &["bytes/10"; 20]).map(drop)
 }
 
 #[test]
 fn a_library_replaced_on_disk_is_read_where_it_is_mapped() -> Result<()> {
     let _alone = alone()?;
-    WAYS.iter().try_for_each(|variables| replaced(variables).with_context(|| format!("{variables:?}")))
+    [&[], SINGLE].iter().try_for_each(|variables| replaced(variables).with_context(|| format!("{variables:?}")))
 }
 
 fn replaced(variables: &[(&str, &str)]) -> Result<()> {
@@ -163,24 +161,21 @@ fn replaced(variables: &[(&str, &str)]) -> Result<()> {
     exchange(&nginx, "bytes/1000")?;
     replace()?;
     exchange(&nginx, "bytes/2000")?;
+    check(&agent, &nginx, 0..2)?;
     nginx.reload()?;
-    exchange(&nginx, "bytes/3000")?;
-    check(&agent, &nginx, 0..3)
+    let sent = until_read(&agent, &nginx, 2)?;
+    check_from_here(&agent, &nginx, sent, &["bytes/3000"]).map(drop)
 }
 
 /// Each reload comes while the workers of those before it still end. A new worker may serve before its probes are there:
 /// what it did then is told, each connection has one request.
 #[test]
 fn twenty_reloads_within_two_seconds_lose_nothing() -> Result<()> {
-    let _alone = alone()?;
-    WAYS.iter().try_for_each(|variables| twenty_reloads(variables).with_context(|| format!("{variables:?}")))
-}
-
-fn twenty_reloads(variables: &[(&str, &str)]) -> Result<()> {
     const CLIENTS: usize = 6;
+    let _alone = alone()?;
     let upstream = Upstream::ipv4()?;
     let nginx = gateway(&upstream)?.workers(2).start()?;
-    let agent = Agent::start_with(&[nginx.selector()], &[], variables)?;
+    let agent = Agent::watching(&[nginx.selector()])?;
     let slow = Kept::start(nginx.address(), &Request::post("/alpha/delay/300/echo", 9_000).close(), CLIENTS);
     let short = Kept::start(nginx.address(), &Request::get("/alpha/bytes/300").close(), CLIENTS);
     for _ in 0..20 {
@@ -193,13 +188,12 @@ fn twenty_reloads(variables: &[(&str, &str)]) -> Result<()> {
     let log = nginx.resting_log()?;
     let workers: BTreeSet<u32> = log.iter().map(|line| line.pid).collect();
     ensure!(workers.len() >= 10, "only workers {workers:?} had traffic");
-    let unread = "observer_exchanges_unobserved_total{reason=\"tls_unreadable\"}";
-    let told = |now: &Exposition| now.sum("kong_http_status_total") + now.value(unread);
+    let told = |now: &Exposition| now.sum("kong_http_status_total") + now.value(UNREAD);
     let now = agent.scrape_when(|now| told(now) >= log.len() as f64)?;
     ensure!(told(&now) == log.len() as f64, "{} in the log:\n{}", log.len(), now.own());
     check_identity(&now)?;
     let lost = now.value("observer_capture_lost_total{reason=\"tls_socket_unknown\"}");
-    ensure!(now.value("kong_nginx_metric_errors_total") == lost + now.value(unread), "{}", now.own());
+    ensure!(now.value("kong_nginx_metric_errors_total") == lost + now.value(UNREAD), "{}", now.own());
     ensure!(now.sum("kong_http_status_total") > 0.9 * log.len() as f64, "probes come late:\n{}", now.own());
 
     until_true("nginx has replaced its workers", PATIENCE, || Ok(nginx.all_workers()?.len() == 2))?;
@@ -209,4 +203,31 @@ fn twenty_reloads(variables: &[(&str, &str)]) -> Result<()> {
     }
     let now = agent.scrape_when(|now| now.since(&before).sum("kong_http_status_total") >= 20.0)?;
     compare(&now.since(&before), &totals::by_prefix(&nginx.log(log.len() + 20)?[log.len()..]), Scope::Counts)
+}
+
+/// Asks until a request is read, once the probes of a process that began are there. What came before is told, not guessed
+/// at: each connection has one request. Gives the log's length by then.
+fn until_read(agent: &Agent, nginx: &Nginx, before: usize) -> Result<usize> {
+    let first = agent.scrape()?;
+    let mut sent = before;
+    until_true("a request is read", PATIENCE, || {
+        exchange(nginx, "bytes/10")?;
+        sent += 1;
+        Ok(agent.scrape()?.since(&first).sum("kong_http_status_total") > 0.0)
+    })?;
+    let told = |now: &Exposition| now.sum("kong_http_status_total") + now.value(UNREAD);
+    let now = agent.scrape_when(|now| told(now) >= sent as f64)?;
+    ensure!(told(&now) == sent as f64, "{sent} sent:\n{}", now.own());
+    Ok(sent)
+}
+
+/// From now on all is counted as in the log. Gives the log's length.
+fn check_from_here(agent: &Agent, nginx: &Nginx, before: usize, paths: &[&str]) -> Result<usize> {
+    let first = agent.scrape()?;
+    paths.iter().try_for_each(|path| exchange(nginx, path))?;
+    let is_counted = |now: &Exposition| now.since(&first).sum("kong_http_status_total") >= paths.len() as f64;
+    let now = agent.scrape_when(is_counted)?.since(&first);
+    compare(&now, &totals::by_prefix(&nginx.log(before + paths.len())?[before..]), Scope::Counts)?;
+    ensure!(now.value("kong_nginx_metric_errors_total") == 0.0, "{}", now.own());
+    Ok(before + paths.len())
 }
