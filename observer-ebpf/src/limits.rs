@@ -22,8 +22,9 @@ pub const GATHERED_SIZES: [u32; 4] = [128, 256, 1024, 8192];
 /// length, nothing of the body behind these bytes is sampled.
 pub const RESPONSE_HEAD_BYTES: u32 = 1024;
 
-/// I/O vectors that a sample is gathered from.
-pub const GATHERED_VECTORS: u32 = 8;
+/// I/O vectors that a sample is gathered from: as many as nginx passes at once. A page put together of others takes two or
+/// three a piece.
+pub const GATHERED_VECTORS: u32 = 64;
 
 /// I/O vectors that are walked to find the last bytes of a call: nginx passes at most 64 (`NGX_IOVS_PREALLOCATE`).
 pub const WALKED_VECTORS: u32 = 64;

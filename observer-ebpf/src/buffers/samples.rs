@@ -73,8 +73,12 @@ fn write_datagram<const N: u32, const SIZE: usize>(mut datagram: Datagram, wante
 /// protocols (RFC 9110, section 15.2.2).
 #[inline(always)]
 pub fn emit(mut data: Data, bytes: u32, has_responses: bool, source: &Source) -> bool {
+    let tail = if data.sample_bytes < bytes { read_tail(bytes, source) } else { Tail::NONE };
+    // A request that lies behind a long chunked body, in the same call.
+    if !has_responses && tail.may_end_a_request() {
+        data.sample_bytes = if bytes < SAMPLE_MAX { bytes } else { SAMPLE_MAX };
+    }
     let wanted = data.sample_bytes;
-    let tail = if wanted < bytes { read_tail(bytes, source) } else { Tail::NONE };
     if wanted == 0 {
         let Some(entry) = reserve::<0>(&mut data) else {
             return false;

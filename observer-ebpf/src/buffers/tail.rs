@@ -20,6 +20,19 @@ impl Tail {
     pub const NONE: Tail = Tail { bytes: 0, length: 0 };
 }
 
+impl Tail {
+    /// Whether these may be the last bytes of a request without a body, and are not those of a chunked body.
+    #[inline(always)]
+    pub fn may_end_a_request(&self) -> bool {
+        const BLANK_LINE: u64 = u64::from_le_bytes(*b"\0\0\0\0\r\n\r\n");
+        const OF_BLANK_LINE: u64 = u64::from_le_bytes([0, 0, 0, 0, 255, 255, 255, 255]);
+        const LAST_CHUNK: u64 = u64::from_le_bytes(*b"\0\r\n0\r\n\r\n");
+        const OF_LAST_CHUNK: u64 = u64::from_le_bytes([0, 255, 255, 255, 255, 255, 255, 255]);
+        let bytes = u64::from_le(self.bytes);
+        self.length == TAIL_BYTES as u8 && bytes & OF_BLANK_LINE == BLANK_LINE && bytes & OF_LAST_CHUNK != LAST_CHUNK
+    }
+}
+
 /// Takes the last bytes of what the call moved: a long chunked body shows its end there.
 #[inline(always)]
 pub fn read_tail(bytes: u32, source: &Source) -> Tail {

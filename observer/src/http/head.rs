@@ -65,6 +65,8 @@ pub struct Head {
     pub expects_continue: bool,
     /// `X-Accel-Redirect` is there: the gateway is sent elsewhere.
     pub redirects: bool,
+    /// It came in several calls.
+    pub is_in_pieces: bool,
     /// A field has no name, spaces or control bytes in its name, or a zero byte anywhere: nginx takes none of these.
     pub has_bad_field: bool,
 }

@@ -57,7 +57,7 @@ pub enum Kind {
     Body,
     /// The first bytes of a message without a head.
     Simple,
-    /// All the input; if [`end_of_chunks`] finds one, the message ends there.
+    /// All the input, or up to where a request follows; if [`end_of_chunks`] finds one at its end, the message ends there.
     LastChunk,
     /// All the input, which belongs to no message that the reader follows.
     Unknown,
@@ -241,6 +241,10 @@ impl Reader {
             State::Length(left) => self.length(left, input),
             State::Chunked(chunk) => self.chunked(chunk, input),
             State::Blurred { chunked, .. } => {
+                if chunked && let Some(bytes) = input.chunks_before_a_request() {
+                    input.take(bytes);
+                    return Some(self.finish());
+                }
                 let ends = chunked && input.ends_like_a_chunked_body();
                 input.take_all();
                 ends.then(|| self.finish())
@@ -311,7 +315,11 @@ impl Reader {
         if let Some(end) = head::end_of_head(&self.head, seen) {
             input.take((end - seen) as u64);
             let text = std::mem::take(&mut self.head);
-            return Some(self.parse(&text[..end]));
+            let mut part = self.parse(&text[..end]);
+            if let Part::Head(head) = &mut part {
+                head.is_in_pieces = true;
+            }
+            return Some(part);
         }
         input.take(known.len() as u64);
         if self.head.len() > head::HEAD_BYTES_MAX {

@@ -164,6 +164,7 @@ impl Head {
             upgrade: false,
             expects_continue: false,
             redirects: false,
+            is_in_pieces: false,
             has_bad_field: false,
         }
     }

@@ -71,7 +71,20 @@ impl<'a> Input<'a> {
     pub(super) fn ends_like_a_chunked_body(&self) -> bool {
         !end_of_chunks(if self.hidden == 0 { self.known } else { self.tail }).is_empty()
     }
+    /// How many of the known bytes are those of a chunked body without trailer fields that a request follows.
+    pub(super) fn chunks_before_a_request(&self) -> Option<u64> {
+        let ends = memchr::memmem::find_iter(self.known, BEHIND_DATA).map(|at| at + BEHIND_DATA.len());
+        let is_followed = |&end: &usize| {
+            let behind = &self.known[end..];
+            let line = &behind[..memchr::memchr(b'\n', behind).unwrap_or(0)];
+            Input::new(line, 0, &[]).begins_like_a_request() && memchr::memmem::find(line, b" HTTP/1.").is_some()
+        };
+        ends.into_iter().find(is_followed).map(|end| end as u64)
+    }
 }
+
+/// The last chunk behind a chunk's line end.
+const BEHIND_DATA: &[u8] = b"\r\n0\r\n\r\n";
 
 fn is_method(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| byte.is_ascii_uppercase() || matches!(byte, b'_' | b'-'))
@@ -81,7 +94,6 @@ fn is_method(bytes: &[u8]) -> bool {
 /// a chunk's line end, or in a buffer of its own. Empty if nothing does.
 pub fn end_of_chunks(last: &[u8]) -> &[u8] {
     const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
-    const BEHIND_DATA: &[u8] = b"\r\n0\r\n\r\n";
     match last.strip_suffix(BEHIND_DATA) {
         Some(before) => &last[before.len()..],
         None if last == LAST_CHUNK => last,

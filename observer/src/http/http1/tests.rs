@@ -184,3 +184,20 @@ fn chunks_that_are_none_do_not_end_with_what_looks_like_the_last_one() {
         assert!(reader.is_blurred() && !reader.may_have_ended(), "{body:?}");
     }
 }
+
+#[test]
+fn a_chunked_body_whose_end_is_not_known_ends_where_a_request_follows() {
+    let head = b"PUT /c HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nwx";
+    let of = |last: &[u8]| {
+        let mut reader = Reader::new(Side::Request);
+        let found = read_all(&mut reader, &[known(head), Input::new(b"yz", 70_000, b"abcdefgh"), known(last)]);
+        names(&found).join(", ")
+    };
+    let begun = "begin, head /c, blurred";
+    assert_eq!(of(b"ef\r\n0\r\n\r\nGET /d HTTP/1.1\r\n\r\n"), format!("{begun}, end, begin, head /d, end"));
+    for none in
+        ["ef\r\n0\r\n\r\nGET /d\r\n\r\n", "ef\r\n0\r\n\r\nwhat HTTP/1.1\r\n\r\n", "0\r\n\r\n GET / HTTP/1.1\r\n\r\n"]
+    {
+        assert_eq!(of(none.as_bytes()), begun, "{none:?}");
+    }
+}
