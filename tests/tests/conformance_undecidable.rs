@@ -2,7 +2,8 @@
 //! different lines in nginx's log.
 //!
 //! Undecidable is whether nginx counts a body that it answered itself: it does if a handler asked for the body, and does
-//! not if the body was thrown away. The other such thing, in `conformance_killed`, is whether a worker that was killed had
+//! not if the body was thrown away. So is which status a gateway logs that closes without an answer: 444 is taken, and told
+//! as inferred (`closed_unanswered`). The other such thing, in `conformance_killed`, is whether a worker that was killed had
 //! logged its last answer.
 
 use std::path::Path;
@@ -36,6 +37,18 @@ fn conformance() -> Result<()> {
         let outcome = differ_in_the_log_alone(&Request::new("POST", PATH).body(body).bytes(), &caching, &answering);
         family.claim(Case::undecidable(name, REASON), outcome);
     }
+    // Both servers are taken for dead once they refused a connect: then none is asked.
+    let servers = "server 127.0.0.1:1 fail_timeout=1h; server 127.0.0.2:1 fail_timeout=1h;";
+    let lifeless = Config::new()?
+        .http(&format!("upstream lifeless {{ {servers} }}"))
+        .location("/own/", "proxy_pass http://lifeless;")
+        .location("/probe/", "return 200 ok;")
+        .start()?;
+    Client::connect(lifeless.address())?.exchange(&Request::post(PATH, 0))?;
+    let failing = returns("return 502;")?;
+    let outcome =
+        differ_in_the_log_alone(&Request::new("POST", PATH).body(Body::Sized(300)).bytes(), &lifeless, &failing);
+    family.claim(Case::undecidable("a body for an upstream without a live server", REASON), outcome);
     // Nothing is ever sent to port 1.
     let reading = returns("proxy_pass http://127.0.0.1:1;")?;
     let head = format!("POST {PATH} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
@@ -54,6 +67,25 @@ fn conformance() -> Result<()> {
     let outcome = differ_in_the_log_alone(&Request::new("POST", PATH).body(body).bytes(), &cached, &refusing);
     family.claim(Case::undecidable("chunks that are too large, all with the head", REASON), outcome);
     family.finish()
+}
+
+/// A client that was not there any more by nginx's account, and one that nginx would not answer.
+#[test]
+fn closed_without_an_answer() -> Result<()> {
+    let mut family = Family::new("which status was logged without an answer")?;
+    let outcome = statuses_differ(&returns("return 444;")?, &returns("return 499;")?);
+    family.claim(Case::inferred("return 499", "closed_unanswered"), outcome);
+    family.finish()
+}
+
+/// Error unless both make the same calls for the same bytes, and log 444 and 499.
+fn statuses_differ(one: &Nginx, other: &Nginx) -> Result<()> {
+    let bytes = Request::post(PATH, 0).bytes();
+    let (one, other) = (run(&bytes, one)?, run(&bytes, other)?);
+    ensure!(one.0 == other.0, "the calls differ, so a rule could tell:\n{:#?}\n{:#?}", one.0, other.0);
+    ensure!((one.1.status, other.1.status) == (444, 499), "nginx logs {} and {}", one.1.status, other.1.status);
+    ensure!(one.1.request_length == other.1.request_length, "other lengths");
+    Ok(())
 }
 
 /// As [`returns`], and it waits for the client behind every answer.
@@ -108,8 +140,10 @@ fn run(bytes: &[u8], nginx: &Nginx) -> Result<(Vec<String>, Line)> {
     let logged = nginx.log_so_far()?.len();
     let mut client = Client::connect(nginx.address())?;
     client.send(bytes)?;
-    client.response(false)?;
-    client.finish_sending()?;
+    // Where none comes the connection ends.
+    if client.response(false).is_ok() {
+        client.finish_sending()?;
+    }
     client.rest();
     let line = nginx.log(logged + 1)?.pop().context("a line")?;
     recorder.end()?;
