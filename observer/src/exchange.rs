@@ -9,7 +9,7 @@ use crate::http::head::Head;
 use crate::pairing::{Fingerprint, Keys};
 use crate::rules;
 
-pub use attempt::{After, Answer, Attempt, Failure, Times};
+pub use attempt::{After, Answer, Aside, Attempt, Failure, Times};
 
 /// Upstream tries kept for one exchange; nginx's `proxy_next_upstream` seldom makes more than a few.
 pub const ATTEMPTS_MAX: usize = 64;
@@ -53,6 +53,12 @@ pub struct BodyReads {
     pub is_beyond_discard: bool,
     /// Such a call read just as much as that, and did not end the body.
     pub is_as_discard: bool,
+    /// The body was waited for: its last call so far, before the final response's head, came a while after the one before.
+    pub is_awaited: bool,
+    /// Bytes behind the body that came with the end of it.
+    pub bytes_behind: u64,
+    /// The gateway read the end of what the client sends within the body.
+    pub reads_end: bool,
     /// The request's bytes read when the final response's head came.
     pub bytes_at_answer: u64,
     /// The same, when its last bytes so far came.
@@ -236,6 +242,13 @@ impl Exchange {
     /// What of the response shows on both sides of a gateway, once its head is complete.
     pub fn fingerprint(&self) -> Option<Fingerprint> {
         self.response.head.as_deref().map(Fingerprint::of)
+    }
+
+    /// Finds, once the exchange is over, what the gateway asked upstreams for without passing it on.
+    pub fn find_asides(&mut self) {
+        for index in 0..self.attempts.len() {
+            self.attempts[index].aside = rules::aside(self, &self.attempts[index]);
+        }
     }
 
     /// Adds an attempt where it belongs by its time. Gives it back if there are too many.

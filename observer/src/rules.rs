@@ -2,12 +2,16 @@
 //!
 //! Each rule names its place in nginx's source. They ask only what was seen of the exchange.
 
+mod tries;
+
 use crate::event::Nanoseconds;
-use crate::exchange::{Attempt, Ending, Exchange, Failure};
+use crate::exchange::{Ending, Exchange, Failure};
 use crate::http::head::Head;
 use crate::http::short;
 use crate::metrics::Culprit;
 use crate::verdict::Rule;
+
+pub use tries::{ASIDE, aside, is_try};
 
 /// nginx's usual buffers for a head: the first (`client_header_buffer_size`), ...
 const FIRST_BUFFER_BYTES: usize = 1024;
@@ -26,6 +30,10 @@ pub const PAGE_STATUS_BYTES: usize = PAGE.len() + 4;
 /// nginx throws a body away in calls of at most so many bytes (`NGX_HTTP_DISCARD_BUFFER_SIZE`). For a handler it reads into
 /// a buffer of `client_body_buffer_size`, usually 8 or 16 KiB.
 pub const DISCARD_BYTES: u64 = 4096;
+
+/// nginx throws a body away in one pass of its event loop, and answers then, whether or not all of it had come
+/// (`ngx_http_discard_request_body`). No pass is as long, but for a machine that stalls.
+pub const AWAITED_NS_MIN: Nanoseconds = 50_000_000;
 
 /// What nothing at the sockets tells, and what is taken instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +60,7 @@ impl Uncertain {
 /// Rules for whether nginx counts a body that it read for an answer of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyRule {
-    /// It was read in calls larger than those that throw it away.
+    /// It was read in calls larger than those that throw it away, or waited for before the answer.
     ReadByHandler,
     /// It was read in calls just as large as those that throw it away, or was answered before its end.
     ThrownAway,
@@ -85,6 +93,9 @@ pub fn request_bytes(exchange: &Exchange, rule: Option<Rule>) -> (u64, Known) {
     let Some(head) = &request.head else { return (request.bytes, Known::Told) };
     // An upstream is looked for when the body was read (`ngx_http_upstream_init`), and only then the client's going is noticed.
     let is_read = matches!(rule, Some(Rule::ClosedInBody | Rule::BodyTimeout | Rule::ClosedWaiting));
+    if rule == Some(Rule::ClosedWaiting) && !request.is_complete {
+        return (request.head_bytes, Known::Told);
+    }
     if is_read || request.bytes == request.head_bytes {
         return (request.bytes, Known::Told);
     }
@@ -106,7 +117,9 @@ pub fn request_bytes(exchange: &Exchange, rule: Option<Rule>) -> (u64, Known) {
     }
     match who_read_the_body(exchange, head) {
         Some(BodyRule::ReadByHandler) => {
-            (exchange.body_reads.bytes_at_answer, Known::Inferred(BodyRule::ReadByHandler))
+            // Of chunks that became too large all counts that was read with them.
+            let behind = if exchange.status() == Some(413) { exchange.body_reads.bytes_behind } else { 0 };
+            (exchange.body_reads.bytes_at_answer + behind, Known::Inferred(BodyRule::ReadByHandler))
         }
         Some(BodyRule::ThrownAway) => (request.head_bytes, Known::Inferred(BodyRule::ThrownAway)),
         None => (request.head_bytes, Known::Uncertain(Uncertain::DiscardedBody)),
@@ -119,7 +132,9 @@ fn who_read_the_body(exchange: &Exchange, head: &Head) -> Option<BodyRule> {
     // nothing then (`ngx_http_read_client_request_body`), as if they were thrown away. It lingers behind those that became
     // too large (`ngx_http_request_body_chunked_filter`), where it would just go on to throw them away.
     let refused = exchange.status().filter(|_| reads.has_own_calls && head.chunked);
-    if reads.is_beyond_discard {
+    // What was asked for meanwhile may have taken that long, too.
+    let is_awaited = reads.is_awaited && !reads.answered_within && exchange.attempts.is_empty();
+    if reads.is_beyond_discard || is_awaited {
         return Some(BodyRule::ReadByHandler);
     }
     match refused {
@@ -129,56 +144,6 @@ fn who_read_the_body(exchange: &Exchange, head: &Head) -> Option<BodyRule> {
         Some(400) => None,
         _ => Some(BodyRule::ThrownAway),
     }
-}
-
-/// Whether an attempt was made to answer the request itself, and not for a subrequest: nginx has the latter's upstreams in
-/// none of the request's variables.
-pub fn is_try(exchange: &Exchange, index: usize) -> bool {
-    let attempt = &exchange.attempts[index];
-    let is_answered = |at: Nanoseconds| exchange.response.head_ns.is_some_and(|answered| answered < at);
-    // A connect under way was held to be this exchange's by the thread's order alone.
-    let is_asked = attempt.is_asked() || attempt.ended_ns.is_some();
-    is_asked && !is_answered(attempt.began_ns) && !is_copy(exchange, index) && !is_leave(exchange, index)
-}
-
-/// A retry comes when the try before it is over; a copy goes out beside it (`ngx_http_mirror_handler`). Only TCP shows
-/// when the gateway gave a try up. The one whose answer was passed on is no copy.
-fn is_copy(exchange: &Exchange, index: usize) -> bool {
-    let attempt = &exchange.attempts[index];
-    let is_beside = |earlier: &Attempt, later: &Attempt| {
-        earlier.peer.ip().is_some() && earlier.ended_ns.is_none_or(|ended| ended > later.began_ns)
-    };
-    if attempt.is_passed_on {
-        return false;
-    }
-    let (earlier, later) = (&exchange.attempts[..index], &exchange.attempts[index + 1..]);
-    let is_beside_passed = later.iter().any(|later| later.is_passed_on && is_beside(attempt, later));
-    is_beside_passed || earlier.iter().any(|earlier| is_beside(earlier, attempt))
-}
-
-/// Leave asked for (`ngx_http_auth_request_handler`): granted, another attempt follows that a success would not have
-/// needed; denied, the refusal is nginx's own.
-fn is_leave(exchange: &Exchange, index: usize) -> bool {
-    let attempt = &exchange.attempts[index];
-    if attempt.answer.is_redirect {
-        return false;
-    }
-    let is_followed = || (index + 1..exchange.attempts.len()).any(|later| !is_copy(exchange, later));
-    match attempt.answer.status {
-        // Then a file, the cache or a directive answered: nobody passes on a 204 as anything else.
-        204 => is_followed() || exchange.status().is_some_and(|status| status != 204),
-        200..300 => is_followed(),
-        401 | 403 => is_answered_otherwise(exchange, attempt),
-        _ => false,
-    }
-}
-
-/// The answer is of another length, and was asked for at another place.
-fn is_answered_otherwise(exchange: &Exchange, attempt: &Attempt) -> bool {
-    let (Some(request), Some(response)) = (&exchange.request.head, &exchange.response.head) else { return false };
-    let is_elsewhere =
-        attempt.path().is_some_and(|path| !request.path().ends_with(path) && !path.ends_with(request.path()));
-    is_elsewhere && request.method() != "HEAD" && response.content_length != attempt.answer.content_length
 }
 
 /// Whether nginx refused the request for its head, before it looked for a location: no route has to do with it.

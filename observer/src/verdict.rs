@@ -119,9 +119,10 @@ impl Verdict {
             Ending::Lost(reason) => Verdict::Unobserved(reason),
             Ending::WithProcess => Verdict::Unobserved(Unobserved::ProcessEnded),
             Ending::Complete | Ending::NeverRead => Verdict::Unobserved(Unobserved::OutOfStep),
-            // An upload that is passed on unbuffered ends likewise (`ngx_http_read_unbuffered_request_body`).
+            // An upload that is passed on unbuffered ends likewise (`ngx_http_read_unbuffered_request_body`); while an upstream
+            // is asked for leave nobody reads the body, and nginx looks whether the client is there without a call.
             Ending::ByPeer => inferred(
-                match (has_head, has_body) {
+                match (has_head, has_body || is_waiting && !has_begun_body(exchange)) {
                     (false, _) => Rule::ClosedInHead,
                     (true, false) => Rule::ClosedInBody,
                     (true, true) => Rule::ClosedWaiting,
@@ -142,6 +143,11 @@ impl Verdict {
 /// The gateway closed a while after the last byte that it read, or had begun to read the body: `return 444` comes before.
 fn has_timed_out(exchange: &Exchange) -> bool {
     exchange.body_reads.has_own_calls || exchange.ended_ns().saturating_sub(exchange.request.last_ns) >= TIMEOUT_NS_MIN
+}
+
+/// The gateway has read of the body, or looked for more of it.
+fn has_begun_body(exchange: &Exchange) -> bool {
+    exchange.body_reads.has_own_calls || exchange.body_reads.reads_end
 }
 
 /// The status of the upstream's answer.
@@ -225,6 +231,8 @@ mod tests {
         assert_eq!(Verdict::of(&in_body, Ending::ByGateway), counted(408, Some(Rule::BodyTimeout)));
         in_body.attempts.push(attempt());
         assert_eq!(Verdict::of(&in_body, Ending::ByGateway), counted(408, Some(Rule::BodyTimeout)));
+        assert_eq!(Verdict::of(&in_body, Ending::ByPeer), counted(499, Some(Rule::ClosedWaiting)));
+        in_body.body_reads.reads_end = true;
         assert_eq!(Verdict::of(&in_body, Ending::ByPeer), counted(400, Some(Rule::ClosedInBody)));
         let mut whole = exchange(GET, None);
         whole.request.is_complete = true;

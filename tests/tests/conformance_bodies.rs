@@ -181,6 +181,18 @@ fn chunks(bench: &mut Bench<'_>) {
                 client.exchange(&Request::get("/alpha/bytes/4")).map(drop)
             });
         }
+        for (chunks, chunk_bytes) in [(1, 300_000), (5, 60_000), (60, 5_000)] {
+            let name = format!("{chunks} chunks of {chunk_bytes} bytes and a request, in one segment, {path}");
+            bench.case(Case::visible(name).statuses(&[200, 200]), |bench| {
+                let body: Vec<u8> = observer_tests::request::chunk(chunk_bytes).repeat(chunks);
+                let path = path.replace("echo", "bytes/9");
+                let next = Request::get("/alpha/bytes/4").bytes();
+                let mut client = Client::connect(bench.nginx.address())?;
+                client.send(&[head(&path).as_bytes(), &body, b"0\r\n\r\n", &next].concat())?;
+                client.response(false)?;
+                client.response(false).map(drop)
+            });
+        }
         bench.case(Case::visible(format!("100,000 bytes with trailers, {path}")).lines(2), |bench| {
             let mut body = observer_tests::request::chunk(100_000);
             body.extend(b"0\r\nX-Sum: 1\r\n\r\n");
@@ -305,6 +317,20 @@ fn wanted_bodies(bench: &mut Bench<'_>) {
     bench.case(Case::undecidable("300 bytes put by WebDAV", UNDECIDED).statuses(&[201]).waits_for_disk(), |bench| {
         exchange(bench, &put(300))
     });
+    for (name, status, path, method) in
+        [("put by WebDAV", 204, "/static/new", "PUT"), ("answered from the cache", 200, "/alpha/cached/bytes/4", "GET")]
+    {
+        let case = Case::inferred(format!("300 bytes that are waited for, {name}"), READ).statuses(&[status]);
+        bench.case(case.waits_for_disk(), |bench| {
+            let bytes = Request::new(method, path).body(Body::Sized(300)).bytes();
+            let (head, body) = bytes.split_at(bytes.len() - 300);
+            let mut client = Client::connect(bench.nginx.address())?;
+            client.send(head)?;
+            thread::sleep(Duration::from_millis(40));
+            client.send(body)?;
+            client.response(false).map(drop)
+        });
+    }
     for body_bytes in [9_000, 70_000, MIB] {
         let case = Case::inferred(format!("{body_bytes} bytes, answered from the cache"), READ);
         bench.case(case.statuses(&[200]), |bench| exchange(bench, &cached(body_bytes)));

@@ -3,8 +3,9 @@
 
 use std::fs;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use observer_tests::conformance::{Bench, Case, Family};
+use observer_tests::nginx::lua::Lua;
 use observer_tests::wait::free_port;
 use observer_tests::{Client, Request, Upstream};
 
@@ -97,6 +98,9 @@ fn auth_requests() -> Result<()> {
             .location("/alpha/denied/", &guarded("/no"))
             .location("/alpha/unknown/", &guarded("/who"))
             .location("/alpha/failing/", &guarded("/broken"))
+            .location("= /body", &ask("delay/30/bytes/40"))
+            .location("/static/body/", "auth_request /body;")
+            .location("/alpha/body/", &guarded("/body"))
     })?;
     let bench = &mut bench;
     case(bench, "granted", 200, Request::get("/alpha/granted/delay/20/bytes/500"));
@@ -105,10 +109,92 @@ fn auth_requests() -> Result<()> {
     fs::create_dir(&folder)?;
     fs::write(folder.join("file"), "a file")?;
     case(bench, "granted, a file", 200, Request::get("/static/granted/file"));
+    let folder = bench.nginx.files().join("static/body");
+    fs::create_dir(&folder)?;
+    fs::write(folder.join("file"), "a file")?;
+    case(bench, "granted by 200 with a body, a file", 200, Request::get("/static/body/file"));
+    case(bench, "granted so, HEAD", 200, Request::new("HEAD", "/static/body/file"));
+    case(bench, "granted so, no such file", 404, Request::get("/static/body/none"));
+    case(bench, "granted so, a range of a file", 206, Request::get("/static/body/file").header("Range", "bytes=1-2"));
+    case(bench, "granted so, passed on", 200, Request::get("/alpha/body/delay/20/bytes/500"));
+    case(bench, "granted so, passed on, of the same length", 200, Request::get("/alpha/body/delay/20/bytes/40"));
+    case(bench, "granted so, upstream fails", 502, Request::get("/alpha/body/early-close"));
     case(bench, "granted, upstream fails", 502, Request::get("/alpha/granted/early-close"));
     case(bench, "denied", 403, Request::get("/alpha/denied/bytes/500"));
     case(bench, "not logged in", 401, Request::get("/alpha/unknown/bytes/500"));
     case(bench, "the asked one fails", 500, Request::get("/alpha/failing/bytes/500"));
+    family.finish()
+}
+
+/// nginx has none of what Lua asks for in the request's variables: neither subrequests nor sockets.
+#[test]
+fn captures_and_sockets_of_lua() -> Result<()> {
+    let mut family = Family::new("Lua's captures and sockets")?;
+    let (lua, other) = (Lua::find()?, Upstream::ipv4()?);
+    let pass = |path: &str| format!("proxy_pass http://{}/{path};", other.address());
+    let capture = "local answer = ngx.location.capture('/sub')";
+    let address = other.address().to_string();
+    let (host, port) = address.split_once(':').context("host and port")?;
+    let socket = |path: &str| {
+        format!(
+            r#"local socket = ngx.socket.tcp()
+            assert(socket:connect("{host}", {port}))
+            assert(socket:send("GET /{path} HTTP/1.1\r\nHost: a\r\n\r\n"))
+            local line = assert(socket:receive())
+            while socket:receive() ~= "" do end
+            assert(socket:receive(12))"#
+        )
+    };
+    let content = |code: &str| format!("content_by_lua_block {{ {code} }}");
+    let access = |code: &str| format!("access_by_lua_block {{ {code} }} proxy_pass http://alpha;");
+    let asks = socket("delay/30/bytes/12");
+    let mut bench = family.bench(|config| {
+        config
+            .lua(&lua)
+            .location("= /sub", &pass("delay/30/bytes/12"))
+            .location("= /quick", &pass("bytes/7"))
+            .location("= /own/captured", &content(&format!("{capture} ngx.say(answer.status, answer.body)")))
+            .location("= /own/sized", &content(&format!("{capture} ngx.header.content_length = 2 ngx.print('ab')")))
+            .location(
+                "= /own/two",
+                &content("local a, b = ngx.location.capture_multi({{'/sub'}, {'/quick'}}) ngx.say(a.body, b.body)"),
+            )
+            .location("= /own/turns", &content(&format!("{capture} ngx.location.capture('/quick') ngx.say('ok')")))
+            .location("= /own/refused", &content(&format!("{capture} ngx.exit(403)")))
+            .location("= /own/silent", &content(&format!("{capture} ngx.exit(204)")))
+            .location("= /own/socket", &content(&format!("{asks} socket:close() ngx.say(line)")))
+            .location("= /own/kept", &content(&format!("{asks} socket:setkeepalive() ngx.say(line)")))
+            .location("/alpha/captured/", &access(capture))
+            .location("/alpha/asked/", &access(&format!("{asks} socket:setkeepalive()")))
+            .location("/alpha/refused/", &access(&format!("{capture} ngx.exit(401)")))
+            .location("/alpha/rewritten/", &format!("rewrite_by_lua_block {{ {capture} }} proxy_pass http://alpha;"))
+    })?;
+    let bench = &mut bench;
+    for (path, status) in [
+        ("captured", 200),
+        ("sized", 200),
+        ("two", 200),
+        ("turns", 200),
+        ("refused", 403),
+        ("silent", 204),
+        ("socket", 200),
+        ("kept", 200),
+    ] {
+        let path = format!("/own/{path}");
+        case(bench, &path, status, Request::get(&path));
+        case(bench, &format!("{path}, HEAD"), status, Request::new("HEAD", &path));
+        bench.case(Case::visible(format!("{path}, three in a row")).statuses(&[status; 3]), |bench| {
+            let mut client = Client::connect(bench.nginx.address())?;
+            (0..3).try_for_each(|_| client.exchange(&Request::get(&path)).map(drop))
+        });
+    }
+    for path in ["captured", "asked", "rewritten"] {
+        case(bench, &format!("{path}, then passed on"), 200, Request::get(format!("/alpha/{path}/delay/20/bytes/500")));
+        case(bench, &format!("{path}, then refused upstream"), 404, Request::get(format!("/alpha/{path}/status/404")));
+        case(bench, &format!("{path}, then fails upstream"), 502, Request::get(format!("/alpha/{path}/early-close")));
+        case(bench, &format!("{path}, with a body"), 200, Request::post(format!("/alpha/{path}/echo"), 3_000));
+    }
+    case(bench, "refused in front of an upstream", 401, Request::get("/alpha/refused/bytes/5"));
     family.finish()
 }
 

@@ -190,6 +190,14 @@ fn refused_chunks(bench: &mut Bench<'_>) {
             send_and_drain(bench, &[head("/alpha/middle/").as_bytes(), &body].concat())
         },
     );
+    bench.case(
+        Case::inferred("chunks that become too large, with a request behind", "body_read_by_handler").statuses(&[413]),
+        |bench| {
+            let body = observer_tests::request::chunk(1_200).repeat(6);
+            let next = Request::get("/alpha/bytes/4").bytes();
+            send_and_drain(bench, &[head("/alpha/middle/").as_bytes(), &body, b"0\r\n\r\n", &next].concat())
+        },
+    );
     bench.case(thrown_away("chunks that become too large, thrown away").statuses(&[413]), |bench| {
         let body = observer_tests::request::chunk(1_200).repeat(3);
         send_and_drain(bench, &[head("/own/413/").as_bytes(), &body].concat())

@@ -103,6 +103,7 @@ impl Connection {
             }
             Role::Client | Role::Listener => {
                 self.is_over |= self.is_unix();
+                self.end_is_read();
                 self.end_lingering(time_ns, moments);
                 if self.gateway_closed || self.is_unix() {
                     self.close(time_ns, moments);
@@ -119,9 +120,18 @@ impl Connection {
         }
         self.is_over = true;
         self.peer_closed |= !self.gateway_closed;
+        if data.direction == Direction::Received {
+            self.end_is_read();
+        }
         self.end_lingering(time_ns, moments);
         if self.gateway_closed || self.is_unix() {
             self.close(time_ns, moments);
+        }
+    }
+
+    fn end_is_read(&mut self) {
+        if let Some(open) = self.exchanges.front_mut() {
+            open.body_reads.reads_end |= !open.request.is_complete;
         }
     }
 

@@ -21,7 +21,8 @@ impl Connection {
         if self.requests.is_lost() && !self.resynchronise(&input, moments) {
             return;
         }
-        let body = self.body_under_way(input.left());
+        let body = self.body_under_way(input.left(), time_ns);
+        let (in_body, mut behind) = (body.and(self.exchanges.back()).map(|open| open.id.number), input.left());
         while input.left() > 0 && !self.is_past_last_request() {
             let before = input.left();
             let part = self.requests.read(&mut input, spans);
@@ -36,6 +37,9 @@ impl Connection {
                 }
                 part => {
                     let Some(open) = self.exchanges.back_mut() else { break };
+                    if in_body == Some(open.id.number) {
+                        behind -= taken;
+                    }
                     if !open.is_upgraded {
                         open.request.bytes += taken;
                         open.request.last_ns = time_ns;
@@ -43,6 +47,9 @@ impl Connection {
                     self.request_part(part, &piece, moments);
                 }
             }
+        }
+        if let Some(open) = in_body.and_then(|number| self.exchange_mut(number)) {
+            open.body_reads.bytes_behind = behind;
         }
         if body == Some(Ordering::Equal)
             && let Some(open) = self.exchanges.back_mut()
@@ -52,13 +59,16 @@ impl Connection {
     }
 
     /// Whether a call of so many bytes begins within a request's body, and how it compares with one that nginx throws away.
-    fn body_under_way(&mut self, call_bytes: u64) -> Option<Ordering> {
+    fn body_under_way(&mut self, call_bytes: u64, time_ns: Nanoseconds) -> Option<Ordering> {
         let open = self.exchanges.back_mut()?;
         if open.request.head.is_none() || open.request.is_complete {
             return None;
         }
         let compared = call_bytes.cmp(&rules::DISCARD_BYTES);
-        open.body_reads.has_own_calls |= open.response.head.is_none();
+        if open.response.head.is_none() {
+            open.body_reads.has_own_calls = true;
+            open.body_reads.is_awaited = time_ns.saturating_sub(open.request.last_ns) >= rules::AWAITED_NS_MIN;
+        }
         open.body_reads.is_beyond_discard |= compared == Ordering::Greater;
         Some(compared)
     }

@@ -24,6 +24,8 @@ pub struct Attempt {
     pub asked: Option<Arc<Head>>,
     /// The upstream's answer, as far as it has come.
     pub answer: Answer,
+    /// Whether the gateway asked for it within the request, and answered by itself ([`crate::rules::aside`]).
+    pub aside: Option<Aside>,
     /// It is a connect that was begun while another upstream was awaited: a copy's, if it is this exchange's at all.
     pub is_beside: bool,
     /// What speaks for its being made for that client's exchange.
@@ -75,6 +77,15 @@ pub enum Failure {
     GivenUp,
 }
 
+/// How it is known that an answer was not passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aside {
+    /// The client got what cannot be made of it.
+    Told,
+    /// The client got nothing that tells of it.
+    Inferred,
+}
+
 /// What of an upstream's answer tells what the gateway asked it for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
@@ -103,6 +114,7 @@ impl Attempt {
             ended_ns: None,
             asked: None,
             answer: Answer::default(),
+            aside: None,
             is_beside: false,
             evidence: Evidence::default(),
             is_passed_on: false,

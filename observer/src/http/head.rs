@@ -1,6 +1,7 @@
 //! Heads: a start line and header fields, kept as text with the places of what the pipeline reads. The usual ones are parsed
 //! in one pass, all others by `httparse`.
 
+mod marks;
 mod parse;
 #[cfg(test)]
 mod tests;
@@ -47,6 +48,12 @@ pub struct Head {
     forwarded_prefix: Place,
     /// Hashes of the values of [`PASSED_ON`], of a response; 0 where a field is missing.
     pub passed_on: [u32; PASSED_ON.len()],
+    /// Which fields a response has that tell who made it, beside its type and length: a bit for each, by its name and its value's
+    /// length, so that a recording whose values are overwritten tells the same. `None` where the head came in several calls: of
+    /// such a one recordings keep no names.
+    pub marks: Option<u128>,
+    /// A response's body has a coding (`Content-Encoding`).
+    pub encoded: bool,
     /// The status code of a response, 0 for a request.
     pub status: u16,
     /// Minor version: 0 or 1; 9 for HTTP/0.9.
@@ -65,8 +72,6 @@ pub struct Head {
     pub expects_continue: bool,
     /// `X-Accel-Redirect` is there: the gateway is sent elsewhere.
     pub redirects: bool,
-    /// It came in several calls.
-    pub is_in_pieces: bool,
     /// A field has no name, spaces or control bytes in its name, or a zero byte anywhere: nginx takes none of these.
     pub has_bad_field: bool,
 }

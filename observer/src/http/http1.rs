@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::head::{self, Framing, Head, Side};
+use super::head::{self, Framing, Head, Malformed, Side};
 use super::secret::Secret;
 
 pub use input::{Input, end_of_chunks};
@@ -306,7 +306,7 @@ impl Reader {
             if let Some(end) = head::end_of_head(input.known(), 0) {
                 let text = &input.known()[..end];
                 input.take(end as u64);
-                return Some(self.parse(text));
+                return Some(self.parsed(Head::parse(self.side, text)));
             }
         }
         let seen = self.head.len();
@@ -315,11 +315,8 @@ impl Reader {
         if let Some(end) = head::end_of_head(&self.head, seen) {
             input.take((end - seen) as u64);
             let text = std::mem::take(&mut self.head);
-            let mut part = self.parse(&text[..end]);
-            if let Part::Head(head) = &mut part {
-                head.is_in_pieces = true;
-            }
-            return Some(part);
+            let head = Head::parse(self.side, &text[..end]);
+            return Some(self.parsed(head.map(Head::from_pieces)));
         }
         input.take(known.len() as u64);
         if self.head.len() > head::HEAD_BYTES_MAX {
@@ -343,8 +340,8 @@ impl Reader {
         head.map(|head| (head, end))
     }
 
-    fn parse(&mut self, text: &[u8]) -> Part {
-        match Head::parse(self.side, text) {
+    fn parsed(&mut self, head: Result<Head, Malformed>) -> Part {
+        match head {
             Ok(head) => self.give_out(Arc::new(head)),
             Err(_) => {
                 self.lose();

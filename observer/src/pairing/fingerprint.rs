@@ -5,15 +5,24 @@ use crate::http::head::{Head, PASSED_ON};
 /// Of one response.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fingerprint {
-    status: u16,
-    content_length: Option<u64>,
+    /// The status code.
+    pub status: u16,
+    /// `Content-Length`.
+    pub content_length: Option<u64>,
     /// Hashes of the fields that a gateway passes on; 0 for a missing one.
     fields: [u32; PASSED_ON.len()],
+    /// [`Head::marks`].
+    pub marks: Option<u128>,
+    /// [`Head::encoded`].
+    pub is_encoded: bool,
 }
 
 /// Points for agreement and against it, by the order of [`PASSED_ON`]: a gateway seldom makes an `ETag` of its own, and
 /// now and then rewrites a cookie.
 const FIELD_POINTS: [(i32, i32); PASSED_ON.len()] = [(4, -14), (2, -8), (1, -6), (4, -4)];
+
+/// In [`PASSED_ON`].
+const CONTENT_TYPE: usize = 2;
 
 /// A gateway that changes a body leaves its length out.
 const LENGTH_POINTS: (i32, i32) = (2, -14);
@@ -21,7 +30,18 @@ const LENGTH_POINTS: (i32, i32) = (2, -14);
 impl Fingerprint {
     /// Of a response with this head.
     pub fn of(head: &Head) -> Self {
-        Fingerprint { status: head.status, content_length: head.content_length, fields: head.passed_on }
+        Fingerprint {
+            status: head.status,
+            content_length: head.content_length,
+            fields: head.passed_on,
+            marks: head.marks,
+            is_encoded: head.encoded,
+        }
+    }
+
+    /// The hash of `Content-Type`, without what is behind a semicolon; 0 for none.
+    pub fn content_type(&self) -> u32 {
+        self.fields[CONTENT_TYPE]
     }
 
     /// Whether the statuses are equal.

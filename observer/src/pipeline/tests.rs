@@ -1,3 +1,5 @@
+mod asides;
+mod bodies;
 mod clients;
 mod copies;
 mod enabled;

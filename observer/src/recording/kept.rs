@@ -3,9 +3,10 @@
 use rustc_hash::FxHashSet;
 
 /// Fields that the pipeline reads, or that tell how a gateway forwards; lower-cased.
-const NEEDED: [&str; 18] = [
+const NEEDED: [&str; 19] = [
     "host",
     "content-length",
+    "content-type",
     "transfer-encoding",
     "connection",
     "expect",

@@ -210,7 +210,7 @@ pub(super) const FAMILIES: &[Family] = &[
         OWN,
         "observer_inferred_total",
         "exchanges",
-        "exchanges whose status no byte told and a rule did, as nginx logs it: 499 for a client that left, 408, 400",
+        "exchanges of which a rule told what no byte did, as nginx logs it: the status (499 for a client that left, 408, 400, and 444 where the gateway closed unanswered, though nginx makes the same calls for `return 499`), whether a handler read a body (`body_read_by_handler`, `body_thrown_away`), or that an upstream's answer was asked for within the request and not passed on (`asked_aside`)",
         "",
     ),
     family(

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::exchange::{BodyReads, ExchangeId};
+use crate::exchange::{Attempt, BodyReads, ExchangeId};
 use crate::http::head::Side;
 
 fn answered(request: &str, response: &str) -> Exchange {
@@ -231,6 +231,7 @@ fn a_body_that_was_read_for_an_upstream_counts_though_none_was_asked() {
     let mut exchange = answered("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 500\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n");
     exchange.response.head = None;
     exchange.request.bytes += 500;
+    exchange.request.is_complete = true;
     assert_eq!(request_bytes(&exchange, Some(Rule::ClosedWaiting)), (exchange.request.bytes, Known::Told));
     assert_eq!(request_bytes(&exchange, Some(Rule::ClosedUnanswered)), (exchange.request.head_bytes, Known::Told));
 }

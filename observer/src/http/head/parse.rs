@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustc_hash::FxHasher;
 use zeroize::Zeroizing;
 
-use super::{Head, ID_HEADERS, Malformed, PASSED_ON, Place, SIMPLE, Side, Text};
+use super::{Head, ID_HEADERS, Malformed, PASSED_ON, Place, SIMPLE, Side, Text, marks};
 use crate::http::short;
 use crate::http::usual::{self, StartLine};
 
@@ -34,6 +34,11 @@ impl Head {
         None
     }
 
+    /// For one that came in several calls.
+    pub fn from_pieces(self) -> Self {
+        Head { marks: None, ..self }
+    }
+
     /// Forgets all but its memory.
     pub fn wipe(&mut self) {
         self.text.wipe();
@@ -42,7 +47,14 @@ impl Head {
 
     /// `None` if it is not complete or not of that form: what was read counts for nothing then.
     fn read_usual(&mut self, side: Side, bytes: &[u8]) -> Option<()> {
-        let (start, length) = usual::read(side, bytes, |name, value| self.read_field(bytes, name, value))?;
+        let mut marks = 0;
+        let (start, length) = usual::read(side, bytes, |name, value| {
+            self.read_field(bytes, name, value);
+            if side == Side::Response {
+                marks |= marks::of(name, value);
+            }
+        })?;
+        self.marks = Some(marks);
         match start {
             StartLine::Request { method, target, minor } => {
                 (self.method, self.target, self.minor) = (place(bytes, method), place(bytes, target), minor);
@@ -90,6 +102,8 @@ impl Head {
             }
         };
         fields.iter().for_each(|field| head.read_field(text, field.name.as_bytes(), field.value));
+        let marks = fields.iter().map(|field| marks::of(field.name.as_bytes(), field.value));
+        head.marks = Some(if side == Side::Response { marks.fold(0, |all, one| all | one) } else { 0 });
         let has_bad_field = head.lines().skip(1).any(is_field_bad);
         head.has_bad_field = has_bad_field;
         if side == Side::Response && !head.has_ids() {
@@ -155,6 +169,8 @@ impl Head {
             forwarded_path: Place::default(),
             forwarded_prefix: Place::default(),
             passed_on: [0; PASSED_ON.len()],
+            marks: None,
+            encoded: false,
             status: 0,
             minor: 1,
             content_length: None,
@@ -164,7 +180,6 @@ impl Head {
             upgrade: false,
             expects_continue: false,
             redirects: false,
-            is_in_pieces: false,
             has_bad_field: false,
         }
     }
@@ -210,6 +225,7 @@ impl Head {
                 let last = value().rsplit(|&byte| byte == b',').next().unwrap_or_default();
                 self.chunked = last.trim_ascii().eq_ignore_ascii_case(b"chunked");
             }
+            16 if is("content-encoding") => self.encoded = true,
             _ => {}
         }
     }
@@ -232,7 +248,7 @@ impl Head {
 
 /// Whether a name is this one, whatever its case: of bytes that names and tokens consist of only letters differ in the one bit.
 /// Eight bytes at a time, the last ones once more.
-fn is_name(name: &[u8], expected: &[u8]) -> bool {
+pub(super) fn is_name(name: &[u8], expected: &[u8]) -> bool {
     const CASE: u64 = u64::from_ne_bytes([b' '; 8]);
     let is_alike =
         |one: &[u8; 8], other: &[u8; 8]| u64::from_ne_bytes(*one) | CASE == u64::from_ne_bytes(*other) | CASE;

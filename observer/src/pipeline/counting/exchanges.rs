@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::attribution::{Attributed, Peer, RequestFacts, Scheme, UpstreamFacts};
 use crate::event::{Endpoint, Nanoseconds};
-use crate::exchange::{Attempt, Ending, Exchange, Times};
+use crate::exchange::{Aside, Attempt, Ending, Exchange, Times};
 use crate::gateways::GatewayId;
 use crate::metrics::{Measured, Source, Try};
 use crate::rules::{self, Known};
@@ -72,6 +72,9 @@ impl Counting {
             Known::Told => {}
             Known::Inferred(rule) => self.metrics.inferred(rule.name()),
             Known::Uncertain(reason) => self.metrics.uncertain(reason.name()),
+        }
+        if exchange.attempts.iter().any(|attempt| attempt.aside == Some(Aside::Inferred)) {
+            self.metrics.inferred(rules::ASIDE);
         }
         self.metrics.count(&measured);
         self.metrics.tried(&measured.service, exchange.tries().map(measured_try));

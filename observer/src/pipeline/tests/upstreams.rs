@@ -37,11 +37,11 @@ fn a_kept_upstream_connection_is_used_again() {
     let client = script.accepts(1);
     script.reads(1, client, get("/orders/1"));
     let upstream = asks(&mut script, 2, ORDERS, "/orders/1", 10);
-    script.writes(12, client, answer(200, ""));
+    script.writes(12, client, answer(200, "abc"));
     script.reads(50, client, get("/orders/2"));
     asks_on(&mut script, 53, upstream, "/orders/2", 20);
-    script.writes(80, client, answer(200, ""));
-    assert_eq!(script.told(), ["orders: 200 x2, 70+76 bytes, 11+30=41 ms"]);
+    script.writes(80, client, answer(200, "abc"));
+    assert_eq!(script.told(), ["orders: 200 x2, 70+82 bytes, 11+30=41 ms"]);
 }
 
 #[test]
@@ -70,9 +70,9 @@ fn pipelined_requests_keep_their_own_upstreams() {
     script.reads(1, client, get("/orders") + &get("/users") + &get("/orders"));
     for (at, upstream) in [(2, ORDERS), (12, USERS), (22, ORDERS)] {
         asks(&mut script, at, upstream, "/stripped", 5);
-        script.writes(at + 9, client, answer(200, ""));
+        script.writes(at + 9, client, answer(200, "abc"));
     }
-    let expected = ["orders: 200 x2, 66+76 bytes, 10+10=20 ms", "users: 200 x1, 32+38 bytes, 5+5=10 ms"];
+    let expected = ["orders: 200 x2, 66+82 bytes, 10+10=20 ms", "users: 200 x1, 32+41 bytes, 5+5=10 ms"];
     assert_eq!(script.told(), expected);
 }
 
@@ -89,10 +89,10 @@ fn the_next_pipelined_request_is_worked_on_once_the_one_before_is_answered() {
     script.reads(10, first, answer(200, ""));
     script.writes(10, a, answer(200, ""));
     asks(&mut script, 11, ORDERS, "/stripped/2", 10);
-    script.writes(21, a, answer(200, ""));
+    script.writes(21, a, answer(200, "abc"));
     script.reads(30, other, answer(200, ""));
     script.writes(30, b, answer(200, ""));
-    let expected = ["orders: 200 x2, 70+76 bytes, 1+19=20 ms", "users: 200 x1, 32+38 bytes, 0+28=28 ms"];
+    let expected = ["orders: 200 x2, 70+79 bytes, 1+19=20 ms", "users: 200 x1, 32+38 bytes, 0+28=28 ms"];
     assert_eq!(script.told(), expected);
 }
 
@@ -165,9 +165,9 @@ fn a_retry_is_one_request_and_its_upstream_time_is_that_of_the_tries_with_a_head
     let second = script.connects(30, ORDERS);
     script.turns_with(40, second, TcpState::SynSent, TcpState::Close, false);
     let third = asks(&mut script, 40, USERS, "/users/7", 60);
-    script.writes(101, client, answer(200, ""));
+    script.writes(101, client, answer(200, "abc"));
     script.gateway_closes(101, third);
-    assert_eq!(script.told(), ["users: 200 x1, 34+38 bytes, 12+88=100 ms"]);
+    assert_eq!(script.told(), ["users: 200 x1, 34+41 bytes, 12+88=100 ms"]);
 }
 
 /// What a thread does next it does for the exchange whose upstream it heard of last.
@@ -201,8 +201,8 @@ fn a_retry_belongs_to_its_request_although_the_thread_read_another() {
         script.writes(4, busy, get("/other"));
         fails(&mut script, first);
         asks(&mut script, 31, USERS, "/stripped/7", 10);
-        script.writes(42, client, answer(200, ""));
-        assert_eq!(script.told(), [format!("users: 200 x1, 35+38 bytes, {latency} ms")]);
+        script.writes(42, client, answer(200, "abc"));
+        assert_eq!(script.told(), [format!("users: 200 x1, 35+41 bytes, {latency} ms")]);
     }
 }
 
@@ -217,8 +217,8 @@ fn a_refused_connect_is_followed_by_its_own_retry() {
     script.writes(4, busy, get("/other"));
     script.turns_with(30, first, TcpState::SynSent, TcpState::Close, false);
     asks(&mut script, 31, USERS, "/stripped/7", 10);
-    script.writes(42, client, answer(200, ""));
-    assert_eq!(script.told(), ["users: 200 x1, 35+38 bytes, 31+10=41 ms"]);
+    script.writes(42, client, answer(200, "abc"));
+    assert_eq!(script.told(), ["users: 200 x1, 35+41 bytes, 31+10=41 ms"]);
 }
 
 #[test]
@@ -240,8 +240,8 @@ fn an_upstream_nobody_configured_is_named_by_its_host() {
     let client = script.accepts(1);
     script.reads(1, client, get("/elsewhere"));
     asks(&mut script, 2, "10.9.9.9:80", "/", 10);
-    script.writes(12, client, answer(200, ""));
-    assert_eq!(script.told(), ["x: 200 x1, 36+38 bytes, 1+10=11 ms"]);
+    script.writes(12, client, answer(200, "abc"));
+    assert_eq!(script.told(), ["x: 200 x1, 36+41 bytes, 1+10=11 ms"]);
 }
 
 #[test]
@@ -281,13 +281,13 @@ fn a_server_that_is_not_asked_in_http_is_no_upstream() {
     script.writes(2, redis, "*2\r\n$3\r\nGET\r\n$3\r\nkey\r\n");
     script.reads(20, redis, "$-1\r\n");
     asks(&mut script, 21, ORDERS, "/orders", 10);
-    script.writes(32, client, answer(200, ""));
+    script.writes(32, client, answer(200, "abc"));
     script.reads(40, client, get("/users"));
     let database = script.connected(41, "10.0.0.5:5432");
     script.writes(41, database, b"\0\0\0\x08\x04\xd2\x16\x2f");
     script.reads(45, database, "N");
     script.writes(50, client, answer(401, ""));
-    let expected = ["orders: 200 x1, 33+38 bytes, 21+10=31 ms", "users: 401 x1, 32+38 bytes, 10+-=10 ms"];
+    let expected = ["orders: 200 x1, 33+41 bytes, 21+10=31 ms", "users: 401 x1, 32+38 bytes, 10+-=10 ms"];
     assert_eq!(script.told(), expected);
 }
 

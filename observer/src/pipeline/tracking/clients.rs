@@ -94,6 +94,7 @@ impl Tracking {
 
     fn client_ended(&mut self, socket: Cookie, mut exchange: Box<Exchange>, ending: Ending) {
         self.client_waits_no_more(&mut exchange);
+        exchange.find_asides();
         self.count_pairs(&exchange);
         let Some(connection) = self.connections.get(&socket) else { return };
         let entrance = Entrance {

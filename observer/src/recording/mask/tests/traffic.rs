@@ -353,7 +353,7 @@ const RESPONSE_FIELDS: [&str; 6] = [
     "Set-Cookie: jJ~=jJ~\r\n",
     "X-Folded: jJ~\r\n Host: jJ~\r\n\tjJ~\r\n",
     "X-Request-ID: id-NAME\r\n",
-    "Content-Type : jJ~\n",
+    "Content-Kind : jJ~\n",
 ];
 
 fn fields(choices: &mut Choices<'_>, name: &str, of: &[&str]) -> String {
