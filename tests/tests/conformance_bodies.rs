@@ -326,7 +326,7 @@ fn wanted_bodies(bench: &mut Bench<'_>) {
             let (head, body) = bytes.split_at(bytes.len() - 300);
             let mut client = Client::connect(bench.nginx.address())?;
             client.send(head)?;
-            thread::sleep(Duration::from_millis(40));
+            thread::sleep(Duration::from_millis(80));
             client.send(body)?;
             client.response(false).map(drop)
         });
