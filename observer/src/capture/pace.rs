@@ -18,7 +18,7 @@ const PAUSE_BYTES: usize = RING_BYTES as usize / 8;
 
 /// Behind so much time without a record the next call that moves bytes is asked to wake the agent. What else may come, the
 /// states of sockets, waits that long.
-const QUIET: Duration = Duration::from_secs(1);
+const QUIET: Duration = Duration::from_millis(200);
 const QUIET_PAUSE: Duration = Duration::from_millis(60);
 
 /// What to do until the next look.
@@ -76,10 +76,10 @@ mod tests {
     }
 
     #[test]
-    fn after_a_quiet_second_the_kernel_part_is_asked_once_to_wake_the_agent() {
+    fn behind_a_quiet_while_the_kernel_part_is_asked_once_to_wake_the_agent() {
         let (nothing, one) = (Drained::default(), Drained { records: 1, bytes: 100 });
         let mut pace = Pace::default();
-        for _ in 0..49 {
+        for _ in 0..9 {
             assert_eq!(pace.next(nothing, LONG_PAUSE), Rest::For(LONG_PAUSE));
         }
         assert_eq!(pace.next(nothing, LONG_PAUSE), Rest::AskToBeWoken);
