@@ -71,7 +71,8 @@ mod tests {
 
     #[test]
     fn what_says_nothing_has_no_mark() {
-        for name in ["Date", "Server", "Content-Length", "Content-Type", "X-Accel-Expires", "Keep-Alive", "Via", "(X)"] {
+        for name in ["Date", "Server", "Content-Length", "Content-Type", "X-Accel-Expires", "Keep-Alive", "Via", "(X)"]
+        {
             assert_eq!(of(name.as_bytes(), b"x"), 0, "{name}");
         }
     }
