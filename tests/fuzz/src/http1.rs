@@ -1,6 +1,7 @@
 //! The HTTP/1 machine: what it finds does not depend on how the bytes come, and agrees with `httparse`.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use observer::http::head::{HEAD_BYTES_MAX, Head, Side};
 use observer::http::http1::{Input, Kind, Part, Reader};
@@ -80,6 +81,14 @@ fn known(bytes: &[u8]) -> Input<'_> {
     Input::new(bytes, 0, &[])
 }
 
+/// The only thing that goes by how a head came.
+fn without_marks(part: Part) -> Part {
+    match part {
+        Part::Head(head) => Part::Head(Arc::new(Head::clone(&head).from_pieces())),
+        part => part,
+    }
+}
+
 /// What was found by this byte; what takes none is found with the byte behind.
 fn up_to(found: &[(Part, usize)], byte: usize) -> &[(Part, usize)] {
     let takes_none = |part: &Part| matches!(part, Part::Begin | Part::Blurred);
@@ -105,7 +114,7 @@ impl Machine {
                     Part::Head(head) => Some(head.response_framing(self.method)),
                     Part::Blank | Part::Begin | Part::End | Part::Malformed | Part::Blurred => None,
                 };
-                found.push((part, at));
+                found.push((without_marks(part), at));
                 if let Some(framing) = framing {
                     found.extend(reader.begin_body(framing).map(|end| (end, at)));
                 }
