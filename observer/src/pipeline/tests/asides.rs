@@ -1,6 +1,7 @@
 //! Upstreams that a gateway asks within a request and does not pass on: subrequests, and sockets of Lua's.
 
 use super::script::{ORDERS, Script, USERS, answer, get};
+use crate::event::Cookie;
 
 fn page(text: &str) -> String {
     format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{text}", text.len())
@@ -11,14 +12,20 @@ fn chunked_page(text: &str) -> String {
     format!("{head}Transfer-Encoding: chunked\r\n\r\n{length:x}\r\n{text}\r\n0\r\n\r\n")
 }
 
-#[test]
-fn an_answer_of_the_gateways_own_has_no_upstream_whomever_it_asked() {
+/// A client's request, and the connection on which the gateway asked for something else within it.
+fn asked_aside() -> (Script, Cookie, Cookie) {
     let mut script = Script::new();
     let client = script.accepts(1);
     script.reads(1, client, get("/orders/7"));
     let asked = script.connected(2, USERS);
     script.writes(2, asked, get("/sub"));
     script.reads(20, asked, page("hello"));
+    (script, client, asked)
+}
+
+#[test]
+fn an_answer_of_the_gateways_own_has_no_upstream_whomever_it_asked() {
+    let (mut script, client, asked) = asked_aside();
     script.writes(21, client, chunked_page("200hello"));
     script.reads(31, client, get("/orders/8"));
     script.writes(32, asked, get("/sub"));
@@ -42,12 +49,7 @@ fn a_body_is_not_counted_for_an_upstream_that_was_asked_for_something_else() {
 
 #[test]
 fn what_is_asked_in_front_of_the_upstream_is_not_waited_for_as_one() {
-    let mut script = Script::new();
-    let client = script.accepts(1);
-    script.reads(1, client, get("/orders/7"));
-    let asked = script.connected(2, USERS);
-    script.writes(2, asked, get("/sub"));
-    script.reads(20, asked, page("hello"));
+    let (mut script, client, _) = asked_aside();
     let upstream = script.connected(21, ORDERS);
     script.writes(21, upstream, get("/orders/7"));
     script.reads(30, upstream, answer(200, "abc"));

@@ -1,7 +1,7 @@
 //! Copies of a request (`mirror`), and what looks like one.
 
 use super::script::{MS, ORDERS, Script, USERS, answer, get};
-use crate::event::{Event, TcpState};
+use crate::event::{Cookie, Event, TcpState};
 
 #[test]
 fn a_request_ends_with_the_last_of_its_copies() {
@@ -21,8 +21,7 @@ fn a_request_ends_with_the_last_of_its_copies() {
 }
 
 /// The copy goes to a host that takes its time to accept.
-#[test]
-fn a_request_waits_for_a_copy_that_is_not_asked_for_yet() {
+fn answered_while_a_copy_connects() -> (Script, Cookie) {
     let mut script = Script::new();
     let client = script.accepts(0);
     script.reads(1, client, get("/orders"));
@@ -31,6 +30,12 @@ fn a_request_waits_for_a_copy_that_is_not_asked_for_yet() {
     script.writes(2, asked, get("/orders"));
     script.reads(3, asked, answer(200, "abc"));
     script.writes(3, client, answer(200, "abc"));
+    (script, copy)
+}
+
+#[test]
+fn a_request_waits_for_a_copy_that_is_not_asked_for_yet() {
+    let (mut script, copy) = answered_while_a_copy_connects();
     script.turns(4, copy, TcpState::SynSent, TcpState::Established);
     script.writes(4, copy, get("/copies"));
     script.reads(101, copy, answer(204, ""));
@@ -41,14 +46,7 @@ fn a_request_waits_for_a_copy_that_is_not_asked_for_yet() {
 
 #[test]
 fn a_request_ends_with_a_copy_whose_upstream_is_not_there() {
-    let mut script = Script::new();
-    let client = script.accepts(0);
-    script.reads(1, client, get("/orders"));
-    let asked = script.connected(1, ORDERS);
-    let copy = script.connects(1, USERS);
-    script.writes(2, asked, get("/orders"));
-    script.reads(3, asked, answer(200, "abc"));
-    script.writes(3, client, answer(200, "abc"));
+    let (mut script, copy) = answered_while_a_copy_connects();
     script.refuses(40, copy);
     script.handle(&Event::Tick(50 * MS));
     assert_eq!(script.told(), ["orders: 200 x1, 33+41 bytes, 37+2=39 ms"]);
