@@ -11,6 +11,7 @@ use std::num::NonZeroU32;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::thread;
 
 use anyhow::{Context, Result};
 use aya::Ebpf;
@@ -20,7 +21,7 @@ use aya::util::KernelVersion;
 use aya_obj::Object;
 use observer_ebpf::tables::function;
 
-use super::abi;
+use super::{abi, joined};
 use crate::tls::Library;
 use crate::tls::inner::{Inner, RecordLayer};
 use crate::tls::place::Exit;
@@ -76,18 +77,36 @@ struct Places {
     cookies: Vec<u64>,
 }
 
-impl Functions {
-    /// Loads the programs. The tables are those of `programs`.
-    pub fn load(object: &[u8], programs: &mut Ebpf) -> Result<Self> {
+/// The programs for links with many places, before they are loaded.
+pub struct Unloaded(Object);
+
+impl Unloaded {
+    /// Their tables are those of `programs`. `None` where each place has an event of its own.
+    pub fn of(object: &[u8], programs: &Ebpf) -> Result<Option<Self>> {
         let (major, minor, patch) = MULTI_SINCE;
         let is_multi = KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(major, minor, patch))
             && env::var_os(SINGLE_VARIABLE).is_none();
-        if is_multi {
-            let mut object = relocated(object, programs)?;
-            let mut load = |name: &str| load_multi(&mut object, name);
-            let (entered, left) = (load(ENTERED)?, load(LEFT)?);
-            return Ok(Functions::Multi { entered, left, received: load(RECEIVED)?, sent: load(SENT)? });
-        }
+        is_multi.then(|| relocated(object, programs).map(Unloaded)).transpose()
+    }
+
+    /// Loads them, all at once.
+    pub fn load(&self) -> Result<Functions> {
+        thread::scope(|scope| {
+            let [entered, left, received, sent] =
+                [ENTERED, LEFT, RECEIVED, SENT].map(|name| scope.spawn(move || load_multi(&self.0, name)));
+            Ok(Functions::Multi {
+                entered: joined(entered)?,
+                left: joined(left)?,
+                received: joined(received)?,
+                sent: joined(sent)?,
+            })
+        })
+    }
+}
+
+impl Functions {
+    /// Loads those of `programs`, for events.
+    pub fn load_single(programs: &mut Ebpf) -> Result<Self> {
         for name in [ENTERED, LEFT, RETURNED, RECEIVED, SENT] {
             program(programs, name)?.load().with_context(|| format!("program {name}"))?;
         }
@@ -240,7 +259,7 @@ fn descriptor(map: &Map) -> Option<RawFd> {
     }
 }
 
-fn load_multi(object: &mut Object, name: &str) -> Result<OwnedFd> {
+fn load_multi(object: &Object, name: &str) -> Result<OwnedFd> {
     let program = object.programs.get(name).with_context(|| format!("the kernel object lacks {name}"))?;
     let function = object.functions.get(&program.function_key()).with_context(|| format!("{name} has no code"))?;
     abi::load_multi_probe(name, &function.instructions, &program.license).with_context(|| {

@@ -12,6 +12,7 @@ mod scan;
 mod tables;
 mod tls;
 
+use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -132,6 +133,10 @@ impl Capture {
         }
         self.tables.losses(now_ns, tell) || missed > 0
     }
+}
+
+fn joined<T>(thread: ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+    thread.join().map_err(|_| anyhow::anyhow!("a thread that loads the kernel part panicked; its message is above"))?
 }
 
 impl Drop for Capture {

@@ -3,7 +3,7 @@
 use std::env;
 use std::error::Error;
 use std::io;
-use std::thread::{self, ScopedJoinHandle};
+use std::thread;
 
 use anyhow::{Context, Result};
 use aya::programs::{BtfTracePoint, ProgramError};
@@ -11,8 +11,8 @@ use aya::{Btf, BtfError, Ebpf, EbpfLoader};
 use nix::sys::utsname::uname;
 
 use super::abi::{self, OffsetWords};
-use super::functions::Functions;
-use super::offsets;
+use super::functions::{Functions, Unloaded};
+use super::{joined, offsets};
 use crate::host;
 
 /// A program at a tracepoint.
@@ -93,12 +93,13 @@ pub fn load() -> Result<(Ebpf, Functions)> {
     if !has_kernel_part() {
         return Err(LoadError::NoObject.into());
     }
-    let (words, btf) = thread::scope(|scope| {
+    let (words, mut loader, btf) = thread::scope(|scope| {
         let words = scope.spawn(offset_words);
+        // It begins by reading the kernel's BTF, which it gives to nobody.
+        let loader = scope.spawn(|| Ok(EbpfLoader::new()));
         let btf = Btf::from_sys_fs().context("cannot read the kernel's BTF");
-        Ok::<_, anyhow::Error>((joined(words)?, btf?))
+        Ok::<_, anyhow::Error>((joined(words)?, joined(loader)?, btf?))
     })?;
-    let mut loader = EbpfLoader::new();
     // aya has no type for storage at tasks, and the agent needs none.
     loader.btf(Some(&btf)).override_global("OFFSETS", &words, true).allow_unsupported_maps();
     if let Some(bytes) = ring_bytes()? {
@@ -107,10 +108,11 @@ pub fn load() -> Result<(Ebpf, Functions)> {
     let mut programs = loader
         .load(OBJECT)
         .map_err(|error| if is_denied(&error) { LoadError::NotPermitted.into() } else { anyhow::Error::from(error) })?;
-    load_programs(&mut programs, &btf)?;
-    drop(btf);
+    let unloaded = Unloaded::of(OBJECT, &programs)?;
+    let functions = load_programs(&mut programs, &btf, unloaded.as_ref())?;
+    drop((unloaded, btf));
     abi::give_back_memory();
-    let functions = Functions::load(OBJECT, &mut programs)?;
+    let functions = functions.map_or_else(|| Functions::load_single(&mut programs), Ok)?;
     Ok((programs, functions))
 }
 
@@ -121,8 +123,9 @@ fn offset_words() -> Result<OffsetWords> {
 
 /// All at once: the kernel verifies for as many threads as there are, and that is most of the time until the observer
 /// is attached.
-fn load_programs(programs: &mut Ebpf, btf: &Btf) -> Result<()> {
+fn load_programs(programs: &mut Ebpf, btf: &Btf, functions: Option<&Unloaded>) -> Result<Option<Functions>> {
     thread::scope(|scope| {
+        let functions = functions.map(|unloaded| scope.spawn(|| unloaded.load()));
         let mut loads = Vec::new();
         for (name, program) in programs.programs_mut() {
             let Some(AtTracepoint { name, tracepoint }) = PROGRAMS.into_iter().find(|known| known.name == name) else {
@@ -133,12 +136,9 @@ fn load_programs(programs: &mut Ebpf, btf: &Btf) -> Result<()> {
                 program.load(tracepoint, btf).map_err(|error| refusal(name, error))
             }));
         }
-        loads.into_iter().try_for_each(joined)
+        loads.into_iter().try_for_each(joined)?;
+        functions.map(joined).transpose()
     })
-}
-
-fn joined<T>(thread: ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
-    thread.join().map_err(|_| anyhow::anyhow!("a thread that loads the kernel part panicked; its message is above"))?
 }
 
 /// The ring's size, where a test wants one that overflows.
