@@ -21,7 +21,7 @@ pub const QUIETLY: u64 = BPF_RB_NO_WAKEUP as u64;
 /// For what the agent should look at before it happens again.
 pub const AT_ONCE: u64 = BPF_RB_FORCE_WAKEUP as u64;
 
-/// For what a scrape should tell of soon: an agent that sleeps after a long time without any is woken, once.
+/// For a call that moved bytes: an agent that sleeps after a long time without any is woken, once.
 #[inline(always)]
 pub fn as_awaited() -> u64 {
     match ASLEEP.get_ptr_mut(0) {
@@ -86,7 +86,7 @@ pub fn opened(sk: Sock, socket: &mut Socket, process: u8, task: Task, state: u8)
     record.role = socket.stream.role;
     record.state = state;
     sockets::describe(sk, record);
-    entry.submit(as_awaited());
+    entry.submit(QUIETLY);
     socket.announced = 1;
 }
 

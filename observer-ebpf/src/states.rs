@@ -7,7 +7,7 @@ use observer_ebpf::{
 };
 
 use crate::{
-    emit,
+    emit::{self, QUIETLY},
     maps::{self, RECORDS, STATE_RUNS, offset},
     processes,
     sockets::{self, Sock, Socket},
@@ -182,5 +182,5 @@ fn emit_change(sk: Sock, socket: &mut Socket, old: u8, new: u8) {
     };
     sockets::local_address(sk, &mut change.local);
     entry.write(change);
-    entry.submit(emit::as_awaited());
+    entry.submit(QUIETLY);
 }

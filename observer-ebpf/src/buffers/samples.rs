@@ -66,7 +66,7 @@ fn write_datagram<const N: u32, const SIZE: usize>(mut datagram: Datagram, wante
         datagram.sample_bytes = copy::<N>((&raw mut (*record).sample).cast(), wanted, source.first.base);
         (&raw mut (*record).datagram).write(datagram);
     }
-    entry.submit(emit::as_awaited());
+    entry.submit(QUIETLY);
 }
 
 /// Puts a transfer's record into the ring with its sample. Returns whether that begins with an answer that switches

@@ -8,7 +8,7 @@ use observer_ebpf::{
 
 use crate::{
     buffers::{self, Source},
-    emit,
+    emit::{self, QUIETLY},
     maps::{self, RECORDS, SESSIONS},
     processes,
     sockets::Stream,
@@ -164,7 +164,7 @@ pub fn emit_step(session: &mut Session, task: Task, step: Step) {
         protocol,
         reserved: 0,
     });
-    entry.submit(emit::as_awaited());
+    entry.submit(QUIETLY);
 }
 
 #[inline(always)]

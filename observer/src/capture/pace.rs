@@ -16,12 +16,10 @@ const SHORT_PAUSE: Duration = Duration::from_millis(5);
 /// So much of the ring may be filled in a pause: the rest is for an agent that the scheduler keeps waiting.
 const PAUSE_BYTES: usize = RING_BYTES as usize / 8;
 
-/// Behind so much time without a record the next one is asked to wake the agent.
+/// Behind so much time without a record the next call that moves bytes is asked to wake the agent. What else may come, the
+/// states of sockets, waits that long.
 const QUIET: Duration = Duration::from_millis(200);
-
-/// Then only what comes from beside waits for the next look: an end that is asked for, a new configuration, a name's
-/// addresses.
-const QUIET_PAUSE: Duration = Duration::from_millis(200);
+const QUIET_PAUSE: Duration = Duration::from_millis(100);
 
 /// What to do until the next look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -59,7 +59,7 @@ impl Tables {
         set_bits(&mut self.processes, process, bits)
     }
 
-    /// The next record wakes the agent.
+    /// The next call that moves bytes wakes the agent.
     pub fn ask_to_be_woken(&mut self) -> Result<()> {
         Ok(self.asleep.set(0, 1, 0)?)
     }
