@@ -80,8 +80,20 @@ impl Place {
         Ok(Self { folder, replaced, port, agents: Vec::new(), last: String::new() })
     }
 
+    /// In one pass: what stands for something may itself look like something to replace, as the port 28000 does.
     fn here(&self, text: &str) -> String {
-        self.replaced.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+        let (mut here, mut rest) = (String::new(), text);
+        while let Some((at, from, to)) = self.next_replaced(rest) {
+            here += &rest[..at];
+            here += to;
+            rest = &rest[at + from.len()..];
+        }
+        here + rest
+    }
+
+    fn next_replaced(&self, text: &str) -> Option<(usize, &str, &str)> {
+        let found = self.replaced.iter().filter_map(|(from, to)| Some((text.find(from.as_str())?, &**from, &**to)));
+        found.min_by_key(|(at, ..)| *at)
     }
 
     /// Runs a block line by line; agents stay.
