@@ -20,6 +20,7 @@ mod task;
 mod task_storage;
 mod tls;
 mod transfers;
+mod verifier;
 
 use aya_ebpf::{
     macros::{btf_tracepoint, uprobe, uretprobe},

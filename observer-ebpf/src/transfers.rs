@@ -17,6 +17,7 @@ use crate::{
     sockets::{self, Sock, Socket, Stream},
     task::Current,
     tls::ciphertext,
+    verifier::forget,
 };
 
 const SAMPLE_MAX: u32 = SAMPLE_SIZES[SAMPLE_SIZES.len() - 1];
@@ -87,6 +88,7 @@ pub fn record_of(stream: &mut Stream, header: Header, origin: Origin, way: u8, r
         offset
     };
     let (wanted, is_response) = take(stream, way, bytes, source);
+    let wanted = forget(wanted, header.socket);
     let data = Data {
         header,
         offset,

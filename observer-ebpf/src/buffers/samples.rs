@@ -19,6 +19,7 @@ use crate::{
     emit::{self, QUIETLY},
     heads,
     maps::{self, RECORDS},
+    verifier::forget,
 };
 
 /// A cache line of most processors.
@@ -137,6 +138,7 @@ pub fn emit_head(mut data: Data, bytes: u32, source: &Source) -> bool {
     } else {
         copy::<RESPONSE_HEAD_BYTES>(sample, RESPONSE_HEAD_BYTES, source.first.base)
     };
+    let filled = forget(filled, data.header.socket);
     if filled != RESPONSE_HEAD_BYTES || !heads::tells_length(sample) {
         entry.discard(QUIETLY);
         return false;
